@@ -1,0 +1,262 @@
+"""`wapipe consent grant | revoke | show | import`: what people allowed.
+
+Commands write `consent-updates`; only the gate merges them into `consent`, and says on `consent-events` what it did.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from pipeline.cli.app import DURATION, only, with_settings
+from pipeline.cli.consent_file import RefusedLine, Rows, businesses_of, rules_of, update_record
+from pipeline.cli.output import Cell, SlowProgress, json_document, json_lines, line, note, table
+from pipeline.cli.reading import Reader, decoded, open_reader
+from pipeline.cli.writing import Outgoing, write_all, write_one
+from pipeline.clock import rfc3339, steady_s, unix_ms
+from pipeline.config import CATEGORIES, Settings
+from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, EXIT_TIMED_OUT, ContractError
+from pipeline.records.codec import headers_for
+from pipeline.records.consent import Method
+from pipeline.records.request import normal_recipient
+from pipeline.streams.partition import partition_of
+
+UPDATES, CONSENT, EVENTS = "consent-updates", "consent", "consent-events"
+UPDATE_SCHEMA = "consent-update/1"
+METHODS: tuple[str, ...] = get_args(Method)
+ACTORS = ("user", "business", "system")
+MAX_REFUSED_SHOWN = 100
+WAIT_MS = 10_000
+
+_RESULTS: dict[str, tuple[str, str]] = {
+    "applied": ("applied", "good"),
+    "ignored_older": ("ignored", "wait"),
+    "refused": ("refused", "bad"),
+}
+
+
+@click.group()
+def consent() -> None:
+    """Grant, revoke, show and import consent."""
+
+
+def _shared_options(command: Any) -> Any:
+    """Options that grant and revoke have in common, in the order of --help."""
+    options = (
+        click.argument("recipient"),
+        click.option("--business", metavar="NAME", help="May be left out if only one is configured."),
+        click.option("--purpose", "purposes", multiple=True, metavar="NAME", help="Repeatable. Default: all."),
+        click.option("--at", metavar="TIME", help="When the person said so. Default: now."),
+        click.option("--text", metavar="TEXT", help="What the person saw or said."),
+        click.option("--reference", metavar="TEXT", help="Your own reference, e.g. an order."),
+        click.option("--update-id", metavar="ID", help="Default: a new one."),
+        click.option("--wait", "wait_ms", type=DURATION, default=WAIT_MS, show_default="10s",
+                     help="Wait for the gate's answer; 0: only write."),
+        click.option("--json", "is_json", is_flag=True, help="The gate's consent-event, or the update, as JSON."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@consent.command()
+@_shared_options
+@click.option(
+    "--category", "categories", multiple=True, required=True, type=click.Choice(CATEGORIES), help="Repeatable."
+)
+@click.option("--expires-in", "expires_in_ms", type=DURATION, help="The grant ends by itself after this, e.g. 365d.")
+@click.option("--method", required=True, type=click.Choice(METHODS), help="How the person opted in.")
+@click.option("--source", required=True, metavar="TEXT", help="Where, e.g. the page's address.")
+@click.option(
+    "--actor", type=click.Choice(ACTORS), default="user", show_default=True, help="Only a user's own act counts."
+)
+@with_settings
+def grant(settings: Settings, **options: Any) -> int:
+    """Write that a person opted in.
+
+    Exits 65 if the gate refuses it, 75 if no gate answered within --wait.
+
+    \b
+    Example:
+      wapipe consent grant +15550109999 --category utility --purpose order-updates \\
+        --method checkbox --source https://shop.example/checkout --text "Send me order updates on WhatsApp"
+    """
+    return _change(settings, "grant", options)
+
+
+@consent.command()
+@_shared_options
+@click.option(
+    "--category", "categories", multiple=True, type=click.Choice((*CATEGORIES, "*")), help="Repeatable. Default: all."
+)
+@click.option(
+    "--method", type=click.Choice(METHODS), default="other", show_default=True, help="How the person opted out."
+)
+@click.option("--source", default="wapipe consent revoke", show_default=True, metavar="TEXT", help="Where.")
+@click.option("--actor", type=click.Choice(ACTORS), default="business", show_default=True, help="Who did it.")
+@with_settings
+def revoke(settings: Settings, **options: Any) -> int:
+    """Write that a person opted out; holds from the moment Kafka has it.
+
+    Exits 65 if the gate refuses it, 75 if no gate answered within --wait (the sender obeys it all the same).
+
+    \b
+    Example:
+      wapipe consent revoke +15550109999 --category marketing
+    """
+    return _change(settings, "revoke", {**options, "expires_in_ms": None})
+
+
+def _change(settings: Settings, action: str, options: Mapping[str, Any]) -> int:
+    now_ms = unix_ms()
+    business = options["business"]
+    if business is None:
+        business = "*" if action == "revoke" else only("business", "--business", sorted(businesses_of(settings)))
+    ends_ms = options["expires_in_ms"]
+    value = {
+        "update_id": options["update_id"] or f"cli-{uuid.uuid4().hex}",
+        "recipient": options["recipient"],
+        "business": business,
+        "action": action,
+        "categories": list(options["categories"]) or ["*"],
+        "purposes": list(options["purposes"]) or ["*"],
+        "at": options["at"] or rfc3339(now_ms),
+        "expires_at": None if ends_ms is None else rfc3339(now_ms + ends_ms),
+        "evidence": {name: options[name] for name in ("method", "source", "text", "reference", "actor")},
+    }
+    try:
+        update, raw = update_record(value, rules_of(settings, now_ms))
+    except ContractError as exc:
+        for problem in exc.problems:
+            note(problem, "bad")
+        return EXIT_NEGATIVE
+    outgoing = Outgoing(UPDATES, update.recipient, raw, headers_for(UPDATE_SCHEMA))
+    with open_reader(settings) as reader:
+        reader.partitions(UPDATES)
+        # The end of the answers is taken before the update is written, so that its answer cannot be missed.
+        if options["wait_ms"]:
+            reader.follow_from_end(EVENTS)
+        write_one(settings, outgoing)
+        if not options["wait_ms"]:
+            line(raw.decode() if options["is_json"] else update.update_id)
+            return EXIT_DONE
+        return _answer(reader, update.update_id, options["wait_ms"], is_json=options["is_json"])
+
+
+def _answer(reader: Reader, update_id: str, wait_ms: int, *, is_json: bool) -> int:
+    """Print what the gate did with an update."""
+    for row in reader.following(steady_s() + wait_ms / 1000):
+        event = decoded(row)
+        if event is None or event.get("update_id") != update_id:
+            continue
+        result = str(event.get("result"))
+        if is_json:
+            json_lines([event])
+        else:
+            detail = {"ignored_older": "a newer entry stands", "refused": str(event.get("reason"))}.get(result, "")
+            line(update_id, _RESULTS.get(result, (result, "plain")), detail)
+        return EXIT_NEGATIVE if result == "refused" else EXIT_DONE
+    note(
+        f"{update_id} is written, but no gate merged it within {wait_ms / 1000:g} s;"
+        " is `wapipe gate` running? `wapipe consent show` tells when it has",
+        "wait",
+    )
+    return EXIT_TIMED_OUT
+
+
+@consent.command()
+@click.argument("recipient")
+@click.option("--json", "is_json", is_flag=True, help="The consent record as JSON.")
+@with_settings
+def show(settings: Settings, recipient: str, is_json: bool) -> int:
+    """Show what holds for a person, with its evidence."""
+    try:
+        person = normal_recipient(recipient)
+    except ValueError as exc:
+        raise click.UsageError(f"RECIPIENT {exc}") from exc
+    with open_reader(settings) as reader, SlowProgress("reading consent") as progress:
+        found = _consent_of(reader, person, progress)
+    if is_json:
+        json_document(found or {"recipient": person, "entries": [], "erased_at": None, "updated_at": None})
+        return EXIT_DONE
+    entries = found.get("entries", []) if found else []
+    if entries:
+        columns = ("business", "category", "purpose", "status", "since", "expires", "method", "source", "update")
+        table(columns, map(_entry_row, entries))
+    elif found and found.get("erased_at"):
+        line("erased", found["erased_at"])
+    else:
+        note(f"no consent is on record for {person}: nothing but answers in an open window is sent", "wait")
+    return EXIT_DONE
+
+
+def _consent_of(reader: Reader, person: str, progress: SlowProgress) -> dict[str, Any] | None:
+    key = person.encode()
+    partition = partition_of(person, reader.partitions(CONSENT))
+    found = None
+    for row in reader.to_end(CONSENT, partitions=[partition], advance=progress.update):
+        if row.key == key:
+            found = decoded(row)
+    return found
+
+
+def _entry_row(entry: Mapping[str, Any]) -> tuple[Cell, ...]:
+    status = str(entry.get("status"))
+    style = "good" if status == "granted" else "bad"
+    names = ("at", "expires_at", "method", "source", "update_id")
+    scope = tuple(str(entry.get(name)) for name in ("business", "category", "purpose"))
+    return (*scope, (status, style), *("-" if entry.get(name) is None else str(entry[name]) for name in names))
+
+
+@consent.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
+@click.option("--json", "is_json", is_flag=True, help="Summary and refused lines as JSON.")
+@with_settings
+def import_(settings: Settings, file: Path, dry_run: bool, is_json: bool) -> int:
+    """Import grants from a .csv or .jsonl file.
+
+    Columns: recipient, business, categories, purposes, at, expires_at, method, source, text, reference; lists in CSV
+    are separated by ";". An optional column action takes grant (default) or revoke. The update's id is made from the
+    line's content: importing a file twice changes nothing. Refused lines are listed with their number; exits 65 if
+    there are any, after all the others have been written.
+    """
+    rules = rules_of(settings, unix_ms())
+    with SlowProgress("importing" if not dry_run else "checking") as progress:
+        rows = Rows(file, rules, progress.update)
+        if dry_run:
+            written = sum(1 for _ in rows)
+        else:
+            with open_reader(settings) as reader:
+                reader.partitions(UPDATES)
+            headers = headers_for(UPDATE_SCHEMA)
+            written = write_all(settings, (Outgoing(UPDATES, row.recipient, row.raw, headers) for row in rows))
+    _report(rows, written, dry_run=dry_run, is_json=is_json)
+    return EXIT_NEGATIVE if rows.refused_count else EXIT_DONE
+
+
+def _report(rows: Rows, written: int, *, dry_run: bool, is_json: bool) -> None:
+    refused: Sequence[RefusedLine] = rows.refused
+    if is_json:
+        listed = [{"line": bad.line, "reason": bad.reason} for bad in refused]
+        json_document(
+            {
+                "written": 0 if dry_run else written,
+                "good": written,
+                "refused": rows.refused_count,
+                "refused_lines": listed,
+            }
+        )
+        return
+    if refused:
+        table(
+            ("line", "refused because"), ((str(bad.line), (bad.reason, "bad")) for bad in refused[:MAX_REFUSED_SHOWN])
+        )
+        if rows.refused_count > MAX_REFUSED_SHOWN:
+            note(f"… and {rows.refused_count - MAX_REFUSED_SHOWN} more; --json lists up to {len(refused)}")
+    done = ("would be written", "wait") if dry_run else ("written", "good")
+    line(str(written), done, f"of {written + rows.refused_count}, {rows.refused_count} refused")

@@ -1,0 +1,243 @@
+"""From lines of a .csv or .jsonl file to consent-update/1 records, or to a line number and a reason. No Kafka.
+
+`update_record` is pure; `Rows` reads its file as it is iterated and holds a bounded number of refusals.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import orjson
+
+from pipeline.config import Settings
+from pipeline.errors import ContractError, DecodeError
+from pipeline.records.codec import MAX_RECORD_BYTES, check, decode_object, stable_id
+from pipeline.records.consent import ConsentUpdate, RefusalReason
+from pipeline.records.consent_rule import AHEAD_MAX_MS
+
+COLUMNS = (
+    "recipient", "business", "categories", "purposes", "at", "expires_at", "method", "source", "text", "reference",
+)  # fmt: skip
+REQUIRED = ("recipient", "business", "categories", "at", "method", "source")
+ACTIONS = ("grant", "revoke")
+KNOWN = frozenset((*COLUMNS, "action"))
+LIST_SEPARATOR = ";"
+MAX_REFUSED_KEPT = 10_000
+_SENTENCES: Mapping[RefusalReason, str] = {
+    "evidence_missing": "evidence_missing: a grant needs method and source (and text, if policy.require_evidence_text)",
+    "not_active": "not_active: only an opt-in by the user's own act counts (actor user)",
+    "unknown_business": "unknown_business: not configured; there are: {}",
+    "at_in_future": "at_in_future: at lies ahead",
+}
+
+
+class GoodLine(NamedTuple):
+    """A line that can be written."""
+
+    recipient: str
+    raw: bytes
+
+
+class RefusedLine(NamedTuple):
+    """A line that cannot be written; line numbers count from 1, the header included."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRules:
+    """What the gate will judge an update by, as far as it is known here.
+
+    Attributes:
+        businesses: Configured ones; None: not known here, any is taken.
+        needs_text: Whether a grant must carry the text that the person saw.
+        now_ms: This host's time; stands in for the broker's.
+    """
+
+    businesses: Collection[str] | None
+    needs_text: bool
+    now_ms: int
+
+
+def businesses_of(settings: Settings) -> frozenset[str]:
+    """The businesses whose numbers are configured."""
+    return frozenset(number.business for number in settings.numbers.values())
+
+
+def rules_of(settings: Settings, now_ms: int) -> UpdateRules:
+    """The rules that the gate takes from the same settings."""
+    return UpdateRules(businesses_of(settings) or None, settings.policy.require_evidence_text == "reject", now_ms)
+
+
+def update_record(value: Mapping[str, Any], rules: UpdateRules) -> tuple[ConsentUpdate, bytes]:
+    """Check an update as the gate will and write it with every field of the contract.
+
+    Returns:
+        The update, with the recipient in normal form, and its bytes.
+
+    Raises:
+        ContractError: names what is wrong.
+    """
+    update = check(ConsentUpdate, value)
+    reason = refusal_of(update, rules)
+    if reason is not None:
+        raise ContractError([_SENTENCES[reason].format(", ".join(sorted(rules.businesses or ())))])
+    if update.action == "grant" and update.expires_at is not None and update.expires_at <= update.at:
+        raise ContractError(["expires_at: is not after at"])
+    return update, update.model_dump_json().encode()
+
+
+def refusal_of(update: ConsentUpdate, rules: UpdateRules) -> RefusalReason | None:
+    """Why the gate would refuse an update, whatever it knows about the person; None: it would not.
+
+    The gate's own rule (`records/consent_rule.py`) merges as well, which a file of a million lines need not pay for.
+    """
+    if rules.businesses is not None and update.business not in rules.businesses and update.business != "*":
+        return "unknown_business"
+    if update.action != "grant":
+        return None
+    evidence = update.evidence
+    if evidence is None or evidence.method is None or evidence.source is None:
+        return "evidence_missing"
+    if rules.needs_text and not evidence.text:
+        return "evidence_missing"
+    if evidence.actor != "user":
+        return "not_active"
+    return "at_in_future" if update.at > rules.now_ms + AHEAD_MAX_MS else None
+
+
+def update_of(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of consent-update/1 from the columns of one line; its id depends on the content only.
+
+    Raises:
+        ContractError: a column that has to be there is empty, or one is unknown.
+    """
+    given = {name: value for name, value in columns.items() if value not in (None, "", [])}
+    problems = [f"{name}: required" for name in REQUIRED if name not in given and not _is_free(name, given)]
+    problems += [f"{str(name)[:60]}: no such column" for name in given if name not in KNOWN]
+    problems += [] if given.get("action", "grant") in ACTIONS else ["action: grant or revoke"]
+    if problems:
+        raise ContractError(problems)
+    evidence = {name: given.get(name) for name in ("method", "source", "text", "reference")}
+    update = {
+        "recipient": given["recipient"],
+        "business": given["business"],
+        "action": given.get("action", "grant"),
+        "categories": _names(given["categories"]),
+        "purposes": _names(given.get("purposes", ["*"])),
+        "at": given["at"],
+        "expires_at": given.get("expires_at"),
+        "evidence": {**evidence, "actor": "user"},
+    }
+    return {"update_id": "import-" + stable_id(orjson.dumps(update).decode()), **update}
+
+
+def _is_free(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether a column may be empty all the same: an opt-out needs no evidence."""
+    return given.get("action") == "revoke" and name in {"method", "source"}
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(LIST_SEPARATOR) if name.strip()]
+    return value
+
+
+class Rows:
+    """The good lines of a file, read as they are iterated over, once; the others are kept with their reasons.
+
+    Args:
+        file: Ends in `.csv` (with a header) or `.jsonl`.
+        rules: What each update is judged by.
+        advance: Told bytes read and the file's size.
+
+    Attributes:
+        refused: The first `MAX_REFUSED_KEPT` refused lines.
+        refused_count: How many there were.
+
+    Raises:
+        UsageError: another kind of file, or a header without the columns that have to be there.
+    """
+
+    def __init__(self, file: Path, rules: UpdateRules, advance: Callable[[int, int], None]) -> None:
+        self.refused: list[RefusedLine] = []
+        self.refused_count = 0
+        self._file = file
+        self._rules = rules
+        self._advance = advance
+        self._size = max(file.stat().st_size, 1)
+        kinds = {".csv": self._csv_lines, ".jsonl": self._json_lines}
+        if file.suffix.lower() not in kinds:
+            raise click.UsageError(f"{file}: name a .csv or a .jsonl file")
+        self._lines = kinds[file.suffix.lower()]
+
+    def __iter__(self) -> Iterator[GoodLine]:
+        for number, columns in self._lines():
+            try:
+                update, raw = update_record(update_of(columns), self._rules)
+            except ContractError as exc:
+                self._refuse(number, "; ".join(exc.problems))
+            except TypeError:  # orjson's, of a surrogate
+                self._refuse(number, "holds text that is not UTF-8")
+            else:
+                yield GoodLine(update.recipient, raw)
+
+    def _refuse(self, number: int, reason: str) -> None:
+        self.refused_count += 1
+        if len(self.refused) < MAX_REFUSED_KEPT:
+            self.refused.append(RefusedLine(number, reason))
+
+    def _counted(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        read = 0
+        for line in lines:
+            read += len(line)
+            self._advance(read, self._size)
+            yield line
+
+    def _json_lines(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        with self._file.open("rb") as file:
+            for number, line in enumerate(self._counted(file), 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield number, decode_object(line, MAX_RECORD_BYTES)
+                except DecodeError as exc:
+                    self._refuse(number, str(exc))
+
+    def _csv_lines(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        with self._file.open("rb") as file:
+            # A line that is not UTF-8 must not end the import: its bytes come through as surrogates and are refused.
+            texts = (line.decode("utf-8-sig", "surrogateescape") for line in self._counted(file))
+            reader = csv.reader(texts, strict=True)
+            header = self._header(reader)
+            while True:
+                number = reader.line_num + 1
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as exc:
+                    self._refuse(number, f"not CSV: {exc}")
+                    continue
+                if len(cells) > len(header):
+                    self._refuse(number, f"{len(cells)} columns; the header has {len(header)}")
+                elif any(cells):
+                    yield number, dict(zip(header, map(str.strip, cells), strict=False))
+
+    def _header(self, reader: Iterator[list[str]]) -> list[str]:
+        try:
+            header = [name.strip().lower() for name in next(reader, [])]
+        except csv.Error as exc:
+            raise click.UsageError(f"{self._file}: not CSV: {exc}") from exc
+        problems = [f"column {name} is missing" for name in REQUIRED if name not in header]
+        problems += [f"column {name!r} is unknown" for name in header if name not in KNOWN]
+        problems += ["a column is there twice"] if len(set(header)) < len(header) else []
+        if problems:
+            raise click.UsageError(f"{self._file}: {'; '.join(problems)}. Columns: {', '.join(COLUMNS)}")
+        return header

@@ -1,0 +1,213 @@
+"""Bounded reading of topics for commands: up to the end seen at the start, or on from there until a deadline.
+
+librdkafka consumers that get their partitions by hand and never commit; everything blocks, on the main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from pipeline.clock import steady_s
+from pipeline.config import Settings
+from pipeline.errors import BrokerUnreachable, DecodeError, TopicsWrong
+from pipeline.records.codec import decode_object
+from pipeline.streams.client import reader_conf
+from pipeline.streams.topics import admin
+
+CONNECT_TIMEOUT_S = 7.0
+STALL_TIMEOUT_S = 15.0
+POLL_S = 0.5
+BATCH_RECORDS = 2_000
+
+Advance = Callable[[int, int], None]
+"""Called with records read and records there are in all."""
+
+
+class Row(NamedTuple):
+    """A record of a topic; `topic` is its name without the prefix, `timestamp_ms` the broker's time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+def decoded(row: Row) -> dict[str, Any] | None:
+    """The JSON object of a record, or None if it holds none."""
+    try:
+        return decode_object(row.value)
+    except DecodeError:
+        return None
+
+
+def unreachable(settings: Settings, error: KafkaException) -> BrokerUnreachable:
+    """The error that tells where the broker was looked for, and what to do."""
+    reason = error.args[0]
+    detail = reason.name() if isinstance(reason, KafkaError) else str(reason)
+    return BrokerUnreachable(
+        f"{settings.kafka.bootstrap_servers}: no answer from Kafka ({detail});"
+        " check kafka.bootstrap_servers, or start a broker with `wapipe broker`"
+    )
+
+
+class Reader:
+    """Reads topics from a broker that it has reached. Make it with `open_reader`."""
+
+    def __init__(self, settings: Settings, consumer: Any) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._admin = admin(settings)
+        self._following = ""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            TopicsWrong: there is no such topic.
+            BrokerUnreachable: no broker answered in time.
+        """
+        full = self._settings.topic(topic)
+        try:
+            found = self._consumer.list_topics(full, timeout=CONNECT_TIMEOUT_S).topics[full]
+        except KafkaException as exc:
+            raise unreachable(self._settings, exc) from exc
+        if found.error is not None:
+            raise TopicsWrong(f"{full}: {found.error.str()}; remedy: wapipe topics apply")
+        return len(found.partitions)
+
+    def to_end(
+        self,
+        topic: str,
+        *,
+        partitions: Collection[int] | None = None,
+        since_ms: int | None = None,
+        advance: Advance | None = None,
+    ) -> Iterator[Row]:
+        """Yield every record of a topic up to the end it has now; in order within a partition.
+
+        Args:
+            partitions: Only these; None: all.
+            since_ms: Only records from this broker time on; None: from the start.
+            advance: Told how far it is, after every batch.
+
+        Raises:
+            TopicsWrong: there is no such topic.
+            BrokerUnreachable: no broker answered, or nothing came for 15 s.
+        """
+        numbers = range(self.partitions(topic)) if partitions is None else sorted(partitions)
+        begin = OffsetSpec.earliest() if since_ms is None else OffsetSpec.for_timestamp(since_ms)
+        ends = self._offsets(topic, numbers, OffsetSpec.latest())
+        # A time after the last record has no offset (-1): such a partition holds nothing to read.
+        starts = {p: at if at >= 0 else ends[p] for p, at in self._offsets(topic, numbers, begin).items()}
+        left = {p: end for p, end in ends.items() if starts[p] < end}
+        total = sum(end - starts[p] for p, end in left.items())
+        read = 0
+        self._assign(topic, {p: starts[p] for p in left})
+        try:
+            while left:
+                for message in self._batch():
+                    partition, offset = message.partition(), message.offset()
+                    end = left.get(partition, 0)
+                    if message.error() is None and offset < end:
+                        read += 1
+                        yield _row(topic, message)
+                    # Compaction and transaction markers leave gaps: the last offset may be missing, the end never is.
+                    if message.error() is not None or offset >= end - 1:
+                        left.pop(partition, None)
+                if advance is not None:
+                    advance(read, total)
+        finally:
+            self._consumer.unassign()
+
+    def follow_from_end(self, topic: str) -> None:
+        """Take the present end of every partition as the place where `following` starts.
+
+        Raises:
+            TopicsWrong: there is no such topic.
+            BrokerUnreachable: no broker answered in time.
+        """
+        ends = self._offsets(topic, range(self.partitions(topic)), OffsetSpec.latest())
+        self._assign(topic, ends)
+        self._following = topic
+
+    def following(self, until_s: float) -> Iterator[Row]:
+        """Yield what is written after `follow_from_end`, as it comes; may be called again to go on.
+
+        Args:
+            until_s: Reading of `steady_s` at which it ends.
+        """
+        while (left_s := until_s - steady_s()) > 0:
+            message = self._consumer.poll(min(left_s, POLL_S))
+            if message is not None and not _is_error(message):
+                yield _row(self._following, message)
+
+    def _assign(self, topic: str, offsets: dict[int, int]) -> None:
+        full = self._settings.topic(topic)
+        self._consumer.assign([TopicPartition(full, partition, offset) for partition, offset in offsets.items()])
+
+    def _offsets(self, topic: str, partitions: Collection[int], spec: Any) -> dict[int, int]:
+        full = self._settings.topic(topic)
+        asked = {TopicPartition(full, partition): spec for partition in partitions}
+        try:
+            answers = self._admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=CONNECT_TIMEOUT_S
+            )
+            return {place.partition: future.result().offset for place, future in answers.items()}
+        except KafkaException as exc:
+            raise unreachable(self._settings, exc) from exc
+
+    def _batch(self) -> list[Any]:
+        give_up_s = steady_s() + STALL_TIMEOUT_S
+        while steady_s() < give_up_s:
+            first = self._consumer.poll(POLL_S)
+            # `consume` waits for a full batch; with no time to wait it takes what is there.
+            rest = self._consumer.consume(BATCH_RECORDS, timeout=0) if first is not None else []
+            messages = [m for m in (first, *rest) if m is not None and (not _is_error(m) or _is_end(m.error()))]
+            if messages:
+                return messages
+        raise unreachable(self._settings, KafkaException(f"nothing came for {STALL_TIMEOUT_S:.0f} s"))
+
+
+def _is_error(message: Any) -> bool:
+    """Whether this is no record: the end of a partition, or an error that librdkafka mends by itself.
+
+    Raises:
+        KafkaException: an error that stays, e.g. no right to read the topic.
+    """
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+        raise KafkaException(error)
+    return True
+
+
+def _is_end(error: Any) -> bool:
+    return bool(error.code() == KafkaError._PARTITION_EOF)
+
+
+def _row(topic: str, message: Any) -> Row:
+    return Row(topic, message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value())
+
+
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[Reader]:
+    """A reader for the time of a `with` block.
+
+    Raises:
+        BrokerUnreachable: an error of Kafka ended the block.
+    """
+    consumer = Consumer(reader_conf(settings.kafka))
+    try:
+        yield Reader(settings, consumer)
+    except KafkaException as exc:
+        raise unreachable(settings, exc) from exc
+    finally:
+        consumer.close()

@@ -1,0 +1,70 @@
+"""`wapipe gate | sender | ingress`: one role in the foreground, until SIGTERM or Ctrl-C drains it.
+
+A role's room is imported when its command runs, so that no process loads the libraries of another role.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+from collections.abc import Callable
+
+import click
+
+from pipeline.cli.app import load_settings
+from pipeline.config import Settings
+from pipeline.logs import configure
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def instance_name() -> str:
+    """What tells this process apart from others of its role: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+log_level = click.option(
+    "--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True,
+    help="Lowest level that is logged.",
+)  # fmt: skip
+
+
+def _run(role: str, settings: Settings, level: str) -> int:
+    configure(role, instance_name(), level)
+    module = importlib.import_module(f"pipeline.{role}.run")
+    run: Callable[[Settings], int] = getattr(module, f"run_{role}")
+    return run(settings)
+
+
+@click.command()
+@log_level
+@click.pass_context
+def gate(ctx: click.Context, log_level: str) -> int:
+    """Run the gate: judges requests by consent, window and rules.
+
+    Scales to the number of recipient partitions. Needs the topics (`wapipe topics apply`). SIGTERM drains and exits 0.
+    """
+    return _run("gate", load_settings(ctx), log_level)
+
+
+@click.command()
+@log_level
+@click.pass_context
+def sender(ctx: click.Context, log_level: str) -> int:
+    """Run the sender: posts what the gate let through, within the limit.
+
+    Scales to the number of lanes; more processes are hot spares. SIGTERM finishes what is in flight and exits 0.
+    """
+    return _run("sender", load_settings(ctx), log_level)
+
+
+@click.command()
+@log_level
+@click.pass_context
+def ingress(ctx: click.Context, log_level: str) -> int:
+    """Run the ingress: takes webhooks and STOP words in.
+
+    Answers 200 only after Kafka has everything that a webhook said. Scales freely. SIGTERM drains and exits 0.
+    """
+    return _run("ingress", load_settings(ctx), log_level)

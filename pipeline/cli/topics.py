@@ -1,0 +1,113 @@
+"""`wapipe topics plan | apply | check`: the table of topics against a broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from pipeline.cli.app import with_settings
+from pipeline.cli.output import Cell, json_document, line, table
+from pipeline.cli.reading import CONNECT_TIMEOUT_S
+from pipeline.clock import steady_s
+from pipeline.config import Settings
+from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, TopicsWrong
+from pipeline.streams.topics import TOPICS, Change, compare, read_broker
+from pipeline.streams.topics import apply as make
+
+SETTLE_TIMEOUT_S = 15.0
+SETTLE_EVERY_S = 0.2
+
+_SIGNS: dict[str, tuple[str, str]] = {
+    "create": ("+ create", "good"),
+    "add_partitions": ("~ extend", "wait"),
+    "set": ("~ set", "wait"),
+    "refuse": ("! by hand", "bad"),
+}
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Differences as JSON on stdout.")
+
+
+@click.group()
+def topics() -> None:
+    """Compare the topics with what the pipeline needs, and make them."""
+
+
+def differences(settings: Settings) -> list[Change]:
+    """What has to change on the broker.
+
+    Raises:
+        BrokerUnreachable: no broker answered in time.
+    """
+    return compare(settings, read_broker(settings, CONNECT_TIMEOUT_S))
+
+
+def _show(settings: Settings, changes: Sequence[Change], is_json: bool) -> None:
+    if is_json:
+        json_document([{**asdict(change), "topic": settings.topic(change.topic)} for change in changes])
+        return
+    if not changes:
+        line(("in order", "good"), f"all {len(TOPICS)} topics are as the pipeline needs them")
+        return
+    table(("change", "topic", "what", "found", "wanted", "remedy"), (_row(settings, change) for change in changes))
+
+
+def _row(settings: Settings, change: Change) -> tuple[Cell, ...]:
+    found: Cell = (change.found, "bad" if change.action == "refuse" else "dim")
+    name = settings.topic(change.topic)
+    return _SIGNS[change.action], name, change.what, found, (change.wanted, "good"), (change.remedy, "dim")
+
+
+@topics.command()
+@as_json
+@with_settings
+def plan(settings: Settings, is_json: bool) -> int:
+    """Show what `topics apply` would change; changes nothing."""
+    _show(settings, differences(settings), is_json)
+    return EXIT_DONE
+
+
+@topics.command()
+@as_json
+@with_settings
+def check(settings: Settings, is_json: bool) -> int:
+    """Exit 65 if anything differs from what the pipeline needs."""
+    changes = differences(settings)
+    _show(settings, changes, is_json)
+    return EXIT_NEGATIVE if changes else EXIT_DONE
+
+
+@topics.command()
+@as_json
+@with_settings
+def apply(settings: Settings, is_json: bool) -> int:
+    """Create what is missing, add lane partitions, set properties.
+
+    Never takes anything away and never changes the number of recipient partitions. May be called again at any time,
+    also by several at once.
+    """
+    changes = differences(settings)
+    if changes:
+        try:
+            make(settings, changes)
+        except TopicsWrong:
+            # Somebody else may have made the same changes just now: what counts is how it is.
+            if differences(settings):
+                raise
+        _await_in_order(settings)
+    _show(settings, changes, is_json)
+    if changes and not is_json:
+        line(("done", "good"), f"{len(changes)} changes made; all topics are as the pipeline needs them")
+    return EXIT_DONE
+
+
+def _await_in_order(settings: Settings) -> None:
+    """Wait until the broker shows the changes, so that a role that starts next finds them."""
+    give_up_s = steady_s() + SETTLE_TIMEOUT_S
+    while left := differences(settings):
+        if steady_s() > give_up_s:
+            names = ", ".join(dict.fromkeys(change.topic for change in left))
+            raise TopicsWrong(f"the broker took the changes but does not show them yet: {names}; run it again")
+        time.sleep(SETTLE_EVERY_S)

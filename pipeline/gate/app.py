@@ -1,0 +1,178 @@
+"""The gate as a Faust app: two tables, four agents, one worker, and what happens when partitions come and go.
+
+The agents' bodies only append; the worker's tasks do the work, all on the main loop. The tables' changelogs *are* the
+topics `consent` and `service-windows`: the gate writes those topics itself and reads the tables, Faust keeps them live
+because their recovery buffer is one record. Faust delivers no record to an agent before the tables have caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from faust.types import TP
+
+from pipeline.config import Settings
+from pipeline.gate.ends import EndsReader
+from pipeline.gate.inbound import WINDOWS, InboundJudge
+from pipeline.gate.item import DEAD_LETTER, Kind
+from pipeline.gate.remerge import Remerge
+from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
+from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
+from pipeline.gate.view import View
+from pipeline.gate.worker import Judges, Worker
+from pipeline.health import Health
+from pipeline.metrics import Metrics
+from pipeline.streams.client import producer_conf
+from pipeline.streams.delivery import Delivery
+from pipeline.streams.hardened import DRAIN_S, HardenedApp
+from pipeline.streams.restore import BulkTableManager, rocksdb_options
+from pipeline.streams.topics import DELAYED, READY
+
+log = structlog.get_logger(__name__)
+
+ENTRANCES: Final[dict[str, Kind]] = {
+    "outbound-requests-urgent": "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
+}  # fmt: skip
+WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, DEAD_LETTER)
+CHANGELOG_QUEUE: Final = 131_072
+RECOVERED: Final = "tables"
+ASSIGNED: Final = "assignment"
+CLOSE_S: Final = 3.0
+
+
+class Gate:
+    """The role's parts on a running loop.
+
+    Args:
+        partitions: Number of recipient partitions, as the broker has them.
+
+    Attributes:
+        app: To be run by `run_role`.
+        worker: For tests and figures.
+    """
+
+    def __init__(self, settings: Settings, partitions: int, metrics: Metrics, health: Health) -> None:
+        self.app = HardenedApp(settings, "gate", store="rocksdb://", TableManager=BulkTableManager)
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._ends = EndsReader(settings, self.app.conf.id)
+        self._delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
+        consents = self._view(CONSENT, partitions, ("entries", "erased_at"))
+        windows = self._view(WINDOWS, partitions, ("windows",))
+        judges = Judges(
+            RequestJudge(settings, partitions, consents, windows, metrics),
+            UpdateJudge(settings, partitions, consents, metrics),
+            InboundJudge(settings, partitions, windows, metrics),
+            consents,
+            windows,
+        )
+        self.worker = Worker(self.app, judges, self._delivery, settings.topic, self._ends.ask, metrics)
+        self._remerge = Remerge(settings, self.worker, self._ends.ask)
+        for topic, kind in ENTRANCES.items():
+            self._add_agent(topic, kind)
+        self._hook()
+        self._tasks = [self._task(self.worker.run(), "gate-worker"), self._task(self.worker.ask_ends(), "gate-ends")]
+
+    async def warm_up(self) -> None:
+        """Fetch the metadata of what will be written.
+
+        Raises:
+            KafkaException: no broker answered in time.
+        """
+        topics = [self._settings.topic(name) for name in WRITTEN]
+        await asyncio.to_thread(self._delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)
+
+    async def close(self) -> None:
+        """Stop the tasks and the clients, after the app has stopped."""
+        await self._remerge.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._delivery.close(CLOSE_S)
+        await asyncio.to_thread(self._ends.close)
+
+    # -- tables ------------------------------------------------------------------------------------------------------
+    def _view(self, name: str, partitions: int, required: tuple[str, ...]) -> View:
+        topic = self.app.topic(
+            self._settings.topic(name),
+            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", partitions=partitions,
+            compacting=True, acks=False, internal=True, allow_empty=True, maxsize=CHANGELOG_QUEUE,
+        )  # fmt: skip
+        table = self.app.Table(
+            name,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            changelog_topic=topic,
+            recovery_buffer_size=1,
+            options=rocksdb_options(),
+        )
+        if name == CONSENT:
+            table.on_recover(self._recovered)
+        store = table.data
+        full = self._settings.topic(name)
+
+        def read(partition: int, key: bytes) -> bytes | None:
+            value: bytes | None = store._db_for_partition(partition).get(key)
+            return value
+
+        def applied(partition: int) -> int:
+            offset: int | None = store.persisted_offset(TP(full, partition))
+            return -1 if offset is None else offset
+
+        return View(read, applied, required)
+
+    def _add_agent(self, topic: str, kind: Kind) -> None:
+        accept = self.worker.accept
+
+        async def bring(stream: Any) -> None:
+            async for event in stream.noack().events():
+                accept(kind, topic, event.message)
+
+        self.app.agent(self.app.bytes_topic(topic), name=f"gate-{topic}")(bring)
+
+    # -- assignment ----------------------------------------------------------------------------------------------------
+    def _hook(self) -> None:
+        async def assigned(partitions: frozenset[TP], _generation: int) -> None:
+            self._metrics.rebalances.inc()
+            self._health.meet(ASSIGNED)
+            self.worker.open()
+            self._remerge.assigned(
+                sorted(tp.partition for tp in partitions if tp.topic == self._settings.topic(UPDATES))
+            )
+
+        async def draining(_partitions: frozenset[TP], _generation: int) -> None:
+            await self._remerge.stop()
+            await self.worker.drain(DRAIN_S)
+
+        async def revoked(_partitions: frozenset[TP], _generation: int) -> None:
+            self._health.miss(ASSIGNED, "no partitions")
+            self._health.miss(RECOVERED, "tables are being restored")
+            self.worker.forget()
+
+        self.app.hooks_assigned = assigned
+        self.app.hooks_draining = draining
+        self.app.hooks_revoked = revoked
+        self.app.on_restored = self._restored
+
+    def _restored(self, records: int, seconds: float) -> None:
+        self._metrics.consent_restore_seconds.set(seconds)
+        log.info("tables_restored", records=records, seconds=round(seconds, 3))
+
+    async def _recovered(self) -> None:
+        self._health.meet(RECOVERED)
+        self._remerge.recovered()
+
+    def _task(self, work: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task of ours ended: by `close`, or by a bug that must not go unseen."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._crashing = asyncio.ensure_future(self.app.crash(error))

@@ -1,0 +1,86 @@
+"""What goes in and out of the gate's judgement: a record read, a record to be written. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple
+
+from pipeline.clock import unix_ms
+from pipeline.records.codec import Headers, header_of, headers_for
+from pipeline.records.deadletter import dead_letter_headers
+
+Kind = Literal["urgent", "update", "remerge", "inbound", "normal"]
+DEAD_LETTER: Final = "dead-letter"
+STAGE: Final = "gate"
+
+
+class Item(NamedTuple):
+    """A record that was read.
+
+    Attributes:
+        kind: Which entrance it came by; `remerge` is a consent update read a second time on purpose.
+        topic: Name without the prefix.
+        tp: Full topic name and partition.
+        timestamp_ms: Broker time.
+        read_at_s: When it was read, on the steady clock.
+    """
+
+    kind: Kind
+    topic: str
+    tp: tuple[str, int]
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+    read_at_s: float
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Identity of the record, as ready records and events carry it."""
+        return {
+            "topic": self.topic, "partition": self.tp[1], "offset": self.offset, "timestamp_ms": self.timestamp_ms,
+        }  # fmt: skip
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that its value takes."""
+        return len(self.value) if self.value is not None else 0
+
+
+class Out(NamedTuple):
+    """A record to be written.
+
+    Attributes:
+        topic: Name without the prefix.
+        partition: -1: by the key.
+        stored: Called with the offset once Kafka has it.
+    """
+
+    topic: str
+    key: bytes | str | None
+    value: bytes | None
+    headers: Headers
+    partition: int = -1
+    stored: Callable[[int], None] | None = None
+
+
+def traced(schema: str, item: Item) -> Headers:
+    """Headers of a record that an item caused: ours, and the item's trace context."""
+    return headers_for(schema, header_of(item.headers, "traceparent"))
+
+
+def dead_letter(item: Item, code: str, message: str) -> Out:
+    """Write the original bytes away, with headers that say why."""
+    headers = dead_letter_headers(
+        topic=item.tp[0],
+        partition=item.tp[1],
+        offset=item.offset,
+        stage=STAGE,
+        code=code,
+        message=message,
+        attempts=0,
+        timestamp_ms=unix_ms(),
+        original=item.headers,
+    )
+    return Out(DEAD_LETTER, item.key, item.value, headers, item.tp[1])

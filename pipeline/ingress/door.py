@@ -1,0 +1,219 @@
+"""The HTTP side: Meta's verification by GET, webhooks by POST. Handlers run on the ingress' loop and wait for Kafka.
+
+The answer to a POST says what WhatsApp shall do: 200 = it is on Kafka, never come again; 503 = come again; 4xx = this
+was not for us. No answer repeats anything of the call but the challenge that Meta asks to have back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import orjson
+import structlog
+from aiohttp import hdrs, web
+
+from pipeline.clock import steady_s, unix_ms
+from pipeline.config import Settings
+from pipeline.health import Health
+from pipeline.ingress.access import Access
+from pipeline.ingress.load import MAX_BODY_BYTES, BodyTooLarge, BodyTooSlow, Held, Load, Overloaded, read_body
+from pipeline.ingress.outgoing import Translator
+from pipeline.ingress.store import NotStored, Store
+from pipeline.logs import Repeats
+from pipeline.metrics import Metrics
+from pipeline.whatsapp.signature import HEADER as SIGNATURE_HEADER
+
+RETRY_AFTER_S = 5
+MAX_CHALLENGE_CHARS = 1024
+BEARER: Final = "Bearer "
+NUMBER: Final = r"{number:[0-9]{1,32}}"
+REFUSALS: Final = {404: "not_found", 405: "wrong_method", 400: "bad_request"}
+
+log = structlog.get_logger(__name__)
+
+
+class Door:
+    """Handlers of the ingress.
+
+    Args:
+        health: Told while the door refuses calls because too much is in flight.
+        clock_ms: This host's date, ms since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        store: Store,
+        health: Health,
+        metrics: Metrics,
+        load: Load | None = None,
+        clock_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self._settings = settings
+        self._access, self._store, self._health, self._metrics = access, store, health, metrics
+        self._load = load or Load()
+        self._clock_ms = clock_ms
+        self._translate = Translator(settings)
+        self._verified: set[str] = set()
+        self._is_draining = False
+        self._repeats = Repeats()
+        self._may_verify = frozenset(number for number, one in settings.numbers.items() if one.profile != "v1")
+
+    def app(self) -> web.Application:
+        """The application with its routes: `path`, `path/<number id>`, `path/<number id>/<token>`."""
+        app = web.Application(middlewares=[self._counted], client_max_size=MAX_BODY_BYTES)
+        base = self._settings.ingress.path.rstrip("/")
+        for path in (base or "/", f"{base}/{NUMBER}"):
+            app.router.add_get(path, self.verify, allow_head=False)
+            app.router.add_post(path, self.receive)
+        app.router.add_post(f"{base}/{NUMBER}/{{token}}", self.receive)
+        return app
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish the webhooks under way, at most for `timeout_s`; connections end with the answer they get now."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._load.empty.wait()
+        except TimeoutError:
+            log.warning("calls_cut_off", count=self._load.requests)
+
+    async def verify(self, request: web.Request) -> web.Response:
+        """Answer Meta's verification (whatsapp-api.md §2.12), and note the numbers whose webhook works."""
+        query = request.query
+        challenge = query.get("hub.challenge", "")
+        if query.get("hub.mode") != "subscribe" or not 0 < len(challenge) <= MAX_CHALLENGE_CHARS:
+            return _refusal(400, "bad_request", "hub.mode=subscribe, hub.verify_token and hub.challenge are needed")
+        if not self._access.may_verify(query.get("hub.verify_token", "")):
+            self._warn("verification_refused", request)
+            return _refusal(403, "bad_token", "wrong hub.verify_token")
+        asked = request.match_info.get("number")
+        numbers = self._may_verify if asked is None else self._may_verify & {asked}
+        try:
+            await self._store.put(self._translate.verified(sorted(numbers), self._clock_ms()))
+        except NotStored as exc:
+            return self._come_again(request, "unavailable", exc)
+        self._verified |= numbers
+        log.info("webhook_verified", numbers=sorted(numbers))
+        answer = web.Response(text=challenge, content_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+        return _told(answer, "verified")
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Take one webhook: 200 when all that it says is on Kafka."""
+        number, token = request.match_info.get("number"), request.match_info.get("token") or _bearer(request)
+        signature = request.headers.get(SIGNATURE_HEADER)
+        if not self._access.may_knock(number, token, signature):
+            self._warn("webhook_refused", request)
+            return _closing(_refusal(401, "bad_signature", "no valid signature or token"))
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            return _closing(_refusal(415, "bad_request", "Content-Encoding is not supported"))
+        try:
+            held = self._load.enter()
+        except Overloaded as exc:
+            return _closing(self._overloaded(request, exc))
+        try:
+            return await self._take(request, held, number, token, signature)
+        finally:
+            held.leave()
+            if self._load.has_room:
+                self._health.meet("load")
+
+    async def _take(
+        self, request: web.Request, held: Held, number: str | None, token: str | None, signature: str | None
+    ) -> web.Response:
+        try:
+            raw = await read_body(request.content, request.content_length, held)
+        except BodyTooLarge:
+            return _closing(_refusal(413, "too_large", f"a body may have {MAX_BODY_BYTES} bytes"))
+        except BodyTooSlow:
+            return _closing(_refusal(408, "too_slow", "the body did not arrive in time"))
+        except Overloaded as exc:
+            return _closing(self._overloaded(request, exc))
+        is_signed = self._access.is_signed(raw, signature)
+        if not is_signed and not self._access.has_token(number, token):
+            self._warn("webhook_refused", request)
+            return _refusal(401, "bad_signature", "no valid signature or token")
+        return await self._keep(request, raw, number, only_own=not is_signed)
+
+    async def _keep(self, request: web.Request, raw: bytes, number: str | None, *, only_own: bool) -> web.Response:
+        began_s, now_ms = steady_s(), self._clock_ms()
+        webhook = self._translate.webhook(raw, now_ms, number, only_own=only_own)
+        fresh = webhook.numbers - self._verified
+        try:
+            await self._store.put([*webhook.records, *self._translate.verified(sorted(fresh), now_ms)])
+        except NotStored as exc:
+            return self._come_again(request, "unavailable", exc)
+        self._verified |= fresh
+        webhook.count(self._metrics)
+        self._metrics.webhook_publish_seconds.observe(steady_s() - began_s)
+        if webhook.orphans:
+            log.warning("opt_out_without_owner", count=webhook.orphans)
+        if webhook.dead_code is not None:
+            self._warn("webhook_dead_lettered", request)
+        return _told(web.Response(), "ok" if webhook.dead_code is None else "dead_letter")
+
+    def _overloaded(self, request: web.Request, exc: Overloaded) -> web.Response:
+        self._health.miss("load", str(exc))
+        return self._come_again(request, "overloaded", exc)
+
+    def _come_again(self, request: web.Request, result: str, why: Exception) -> web.Response:
+        self._warn("webhook_put_off", request, why=str(why))
+        answer = _refusal(503, result, "try again later")
+        answer.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_S)
+        return answer
+
+    def _warn(self, event: str, request: web.Request, **details: str) -> None:
+        held_back = self._repeats.pass_now(event, steady_s())
+        if held_back is not None:
+            log.warning(event, remote=request.remote, suppressed=held_back, **details)
+
+    @web.middleware
+    async def _counted(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Count every call by its answer, also those that no handler of ours saw or finished."""
+        result = "failed"
+        try:
+            answer = await handler(request)
+            result = answer.get(_RESULT, "ok")
+            if self._is_draining:
+                answer.force_close()
+        except web.HTTPException as exc:
+            result = REFUSALS.get(exc.status, "bad_request")
+            raise
+        except (ConnectionError, asyncio.CancelledError):
+            result = "aborted"
+            raise
+        except web.RequestPayloadError:
+            result = "bad_request"
+            return _closing(_refusal(400, result, "the body was not sent as announced"))
+        finally:
+            self._metrics.webhook_requests.labels(result).inc()
+        return answer
+
+
+_RESULT: Final = web.ResponseKey("result", str)
+
+
+def _told(answer: web.Response, result: str) -> web.Response:
+    answer[_RESULT] = result
+    return answer
+
+
+def _refusal(status: int, result: str, message: str) -> web.Response:
+    body = orjson.dumps({"error": message})
+    return _told(web.Response(body=body, status=status, content_type="application/json"), result)
+
+
+def _closing(answer: web.Response) -> web.Response:
+    """An answer after which the connection ends: the rest of the body is not worth reading."""
+    answer.force_close()
+    return answer
+
+
+def _bearer(request: web.Request) -> str | None:
+    value = request.headers.get(hdrs.AUTHORIZATION, "")
+    return value.removeprefix(BEARER) if value.startswith(BEARER) else None

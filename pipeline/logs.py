@@ -1,0 +1,115 @@
+"""Logs: one JSON line per event on stderr, a readable form on a terminal. Set up once per process, by the command.
+
+structlog sits on the standard library's root logger, so Faust, aiohttp and librdkafka come out in the same form.
+Recipients are masked by `masked`; secrets never reach a log call.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+from pipeline.clock import rfc3339, unix_ms
+
+REPEAT_EVERY_S = 10.0
+_SECRET = re.compile(r"(?i)(bearer\s+|d360-api-key['\":=\s]+|access_token['\":=\s]+)[A-Za-z0-9._~+/=|-]{6,}")
+
+
+def masked(recipient: str | None) -> str | None:
+    """Hide the middle of a phone number or user id: `1555•••9999`."""
+    if recipient is None:
+        return None
+    return f"{recipient[:4]}•••{recipient[-4:]}" if len(recipient) > 8 else "•••"
+
+
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = _SECRET.sub(r"\1[secret]", value)
+    return event
+
+
+def _stamp(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["ts"] = rfc3339(unix_ms())
+    return event
+
+
+def _render_json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:
+        # what orjson refuses (lone surrogates, huge numbers, odd keys) must still come out as one line
+        return json.dumps({str(key): value for key, value in event.items()}, default=str)
+
+
+def configure(service: str, instance: str, level: str = "INFO") -> None:
+    """Send every log line of this process to stderr, as JSON, or readable on a terminal.
+
+    Args:
+        service: The role, e.g. `gate`.
+        instance: What tells two processes of one role apart.
+        level: Lowest level that is written.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        _stamp,
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    on_terminal = sys.stderr.isatty()
+    # tracebacks are text by then, so that the redaction has seen them
+    readable = structlog.dev.ConsoleRenderer(timestamp_key="ts", exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = readable if on_terminal else _render_json
+
+    def add_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["service"], event["instance"] = service, instance
+        return event
+
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[add_process, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("faust", "mode", "aiokafka", "aiohttp.access", "asyncio"):
+        logging.getLogger(noisy).setLevel("WARNING")
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+class Repeats:
+    """Lets one line of a kind through per `REPEAT_EVERY_S` and counts what it held back."""
+
+    def __init__(self, every_s: float = REPEAT_EVERY_S) -> None:
+        self._every_s = every_s
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def pass_now(self, kind: str, now_s: float) -> int | None:
+        """Number of lines held back since the last one, or None if this one is to be held back, too."""
+        last, held = self._last.get(kind, (float("-inf"), 0))
+        if now_s - last < self._every_s:
+            self._last[kind] = (last, held + 1)
+            return None
+        self._last[kind] = (now_s, 0)
+        return held

@@ -1,0 +1,243 @@
+"""Examples of every record, valid and invalid: they stand in `schemas/examples/`, and the tests check each of them.
+
+Plain values. What our own code writes is built by the function that writes it, so that an example cannot go stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.clock import parse_rfc3339_ms
+from pipeline.records.ledger import ledger_record
+from pipeline.records.outbound import outbound_event
+from pipeline.records.ready import copy_of, parse_ready, ready_record
+
+Example = dict[str, Any]
+
+_AT = "2026-11-22T10:00:00.000Z"
+_AT_MS = parse_rfc3339_ms(_AT)
+_LATER_MS = _AT_MS + 7_200_000
+_NUMBER, _PERSON = "200000000000001", "15550109999"
+_LANE = f"{_NUMBER}#0"
+_PLACE = {"topic": "outbound-requests", "partition": 3, "offset": 991}
+_SOURCE = {**_PLACE, "timestamp_ms": _AT_MS}
+_BASIS = {
+    "update_id": "u-1", "status": "granted", "at": "2026-11-20T08:00:00.000Z", "method": "checkbox",
+    "source": "https://shop.example/checkout",
+}  # fmt: skip
+_EVIDENCE = {
+    "method": "checkbox", "actor": "user", "source": "https://shop.example/checkout",
+    "text": "Send me order updates on WhatsApp", "reference": "order-4711",
+}  # fmt: skip
+
+_REQUEST: Example = {
+    "request_id": "order-4711-shipped",
+    "from": _NUMBER,
+    "to": _PERSON,
+    "category": "utility",
+    "purpose": "order-updates",
+    "priority": "normal",
+    "campaign": None,
+    "message": {
+        "type": "template",
+        "template": {
+            "name": "order_shipped",
+            "language": {"code": "en_US"},
+            "components": [{"type": "body", "parameters": [{"type": "text", "text": "4711"}]}],
+        },
+    },
+    "not_before": None,
+    "expires_at": "2026-11-22T12:00:00.000Z",
+    "metadata": {"shop": "berlin"},
+}
+_SHORTEST: Example = {
+    "request_id": "code-1",
+    "from": _NUMBER,
+    "to": "+1 555 010-9999",
+    "category": "authentication",
+    "message": {"type": "text", "text": {"body": "123456 is your code"}},
+}
+_GRANT: Example = {
+    "update_id": "u-1",
+    "recipient": _PERSON,
+    "business": "acme",
+    "action": "grant",
+    "categories": ["utility"],
+    "purposes": ["order-updates"],
+    "at": "2026-11-20T08:00:00.000Z",
+    "expires_at": None,
+    "evidence": _EVIDENCE,
+}
+_STOP: Example = {
+    "update_id": "in-7", "recipient": _PERSON, "business": "*", "action": "revoke", "categories": ["*"],
+    "at": "2026-11-21T08:00:00+01:00", "evidence": {"method": "keyword", "source": "wamid.7", "actor": "user"},
+}  # fmt: skip
+_ENTRY: Example = {
+    "business": "acme", "category": "utility", "purpose": "*", "status": "granted", "at": "2026-11-20T08:00:00.000Z",
+    "expires_at": None, "update_id": "u-1", "method": "checkbox", "source": "https://shop.example/checkout",
+}  # fmt: skip
+_CONSENT: Example = {"recipient": _PERSON, "entries": [_ENTRY], "erased_at": None, "updated_at": _AT}
+_CONSENT_EVENT: Example = {
+    "event_id": "0f3c",
+    "update_id": "u-1",
+    "recipient": _PERSON,
+    "business": "acme",
+    "categories": ["utility"],
+    "purposes": ["order-updates"],
+    "action": "grant",
+    "result": "applied",
+    "reason": None,
+    "before": [],
+    "after": [_ENTRY],
+    "evidence": _EVIDENCE,
+    "origin": {"topic": "consent-updates", "partition": 3, "offset": 17},
+    "at": "2026-11-20T08:00:00.000Z",
+    "recorded_at": _AT,
+}
+_ACCEPTED = outbound_event(
+    "accepted", _REQUEST, _SOURCE, at_ms=_AT_MS, stage="sender", business="acme", attempt=1, message_id="wamid.4711",
+    wa_id=_PERSON, http_status=200, queue_ms=12, api_ms=87, consent=_BASIS,
+)  # fmt: skip
+_DEFERRED = outbound_event(
+    "deferred", _REQUEST, _SOURCE, at_ms=_AT_MS, stage="sender", business="acme", reason="throttled", attempt=1,
+    http_status=429, error_code=130429, due_at_ms=_AT_MS + 5000,
+)  # fmt: skip
+_REJECTED = outbound_event(
+    "rejected", _REQUEST, _SOURCE, at_ms=_AT_MS, stage="gate", business="acme", reason="no_consent",
+    detail="nothing is known of acme, utility, order-updates",
+)  # fmt: skip
+_STATUS: Example = {
+    "event_id": "9a1e",
+    "type": "status",
+    "at": "2026-11-22T10:00:02.000Z",
+    "received_at": "2026-11-22T10:00:02.310Z",
+    "number": _NUMBER,
+    "recipient": _PERSON,
+    "user_id": None,
+    "message_id": "wamid.4711",
+    "status": "delivered",
+    "request_id": "order-4711-shipped",
+    "attempt": 1,
+    "error_code": None,
+    "errors": [],
+    "pricing": None,
+    "profile": "cloud",
+    "body": {"id": "wamid.4711", "status": "delivered"},
+}
+_READY = ready_record(
+    _REQUEST, _SOURCE, business="acme", lane=_LANE, priority="normal", judged_ms=_AT_MS, expires_ms=_LATER_MS,
+    valid_until_ms=_LATER_MS, valid_cause="expired", consent=_BASIS,
+)  # fmt: skip
+_COPY = copy_of(
+    parse_ready(_READY), due_ms=_AT_MS + 5000, reason="throttled", attempt=1, spent=0, unknown=False, hops=0
+)  # fmt: skip
+_ATTEMPT = ledger_record(
+    "attempt", 7, owner="sender-1", request_id="order-4711-shipped", attempt=1, recipient=_PERSON, priority="normal",
+    source=_SOURCE, place=("ready-normal", 0, 55), digest="5f0c", spent=0,
+)  # fmt: skip
+_SETTLED = ledger_record(
+    "settled", 7, owner="sender-1", request_id="order-4711-shipped", attempt=1, recipient=_PERSON, priority="normal",
+    source=_SOURCE, place=("ready-normal", 0, 55), digest="5f0c", outcome="accepted", basis="answer",
+    message_id="wamid.4711", event=_ACCEPTED,
+)  # fmt: skip
+_WEBHOOK: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "webhook", "verified": True, "at": _AT, "by": "ingress-1",
+}  # fmt: skip
+_HALT: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "halt", "shard": 0, "reason": "throttled",
+    "base_url": "https://graph.facebook.com/v24.0", "halted": True, "until": "2026-11-22T10:00:05.000Z", "at": _AT,
+    "by": "sender-1",
+}  # fmt: skip
+_MARK: Example = {
+    "kind": "lane", "id": _LANE, "aspect": "mark", "needed": 4711, "generation": 7, "last_attempt_ms": _AT_MS,
+    "at": _AT, "by": "sender-1",
+}  # fmt: skip
+_AUDIT: Example = {
+    "event_id": "77aa", "at": _AT, "actor": "ada", "via": "cli", "action": "consent.revoke", "target": _PERSON,
+    "reason": "asked on the phone", "before": None, "after": {"status": "revoked"},
+}  # fmt: skip
+_WINDOW: Example = {
+    "recipient": _PERSON,
+    "windows": {_NUMBER: {"opened_at": _AT, "until": "2026-11-23T10:00:00.000Z", "message_id": "wamid.9"}},
+}
+_ALIAS: Example = {"alias": "US.13491208655302741918", "recipient": _PERSON, "kind": "user_id", "at": _AT}
+_SUPPRESSION: Example = {"recipient": _PERSON, "reason": "not_on_whatsapp", "until": None, "at": _AT}
+
+VALID: dict[str, dict[str, Example]] = {
+    "request": {"template": _REQUEST, "shortest": _SHORTEST},
+    "consent-update": {"grant": _GRANT, "stop": _STOP},
+    "consent": {
+        "granted": _CONSENT,
+        "erased": {"recipient": _PERSON, "entries": [], "erased_at": _AT, "updated_at": _AT},
+    },
+    "consent-event": {
+        "applied": _CONSENT_EVENT,
+        "refused": {**_CONSENT_EVENT, "result": "refused", "reason": "not_active", "after": [], "evidence": None},
+    },
+    "outbound-event": {"accepted": _ACCEPTED, "deferred": _DEFERRED, "rejected": _REJECTED},
+    "inbound-event": {"status": _STATUS},
+    "service-window": {"open": _WINDOW},
+    "alias": {"user-id": _ALIAS},
+    "suppression": {"for-good": _SUPPRESSION},
+    "ready": {"fresh": _READY, "copy": _COPY},
+    "ledger": {
+        "opened": ledger_record("opened", 7, owner="sender-1"),
+        "attempt": _ATTEMPT,
+        "settled": _SETTLED,
+    },
+    "account-state": {"webhook": _WEBHOOK, "halt": _HALT, "mark": _MARK},
+    "audit-event": {"revoke": _AUDIT},
+}
+"""Record → name → a value that the schema takes."""
+
+
+def _without(value: Mapping[str, Any], key: str) -> Example:
+    return {name: item for name, item in value.items() if name != key}
+
+
+INVALID: dict[str, dict[str, Example]] = {
+    "request": {
+        "no-recipient": _without(_REQUEST, "to"),
+        "recipient-is-no-number": {**_REQUEST, "to": "ada@example.org"},
+        "unknown-category": {**_REQUEST, "category": "promo"},
+        "unknown-priority": {**_REQUEST, "priority": "high"},
+        "empty-request-id": {**_REQUEST, "request_id": ""},
+        "long-request-id": {**_REQUEST, "request_id": "x" * 129},
+        "time-without-offset": {**_REQUEST, "expires_at": "2026-11-22T12:00:00"},
+        "metadata-number": {**_REQUEST, "metadata": {"items": 3}},
+        "message-is-text": {**_REQUEST, "message": "hello"},
+        "purpose-with-capitals": {**_REQUEST, "purpose": "Offers"},
+        "from-by-field-name": {**_without(_REQUEST, "from"), "from_": _NUMBER},
+    },
+    "consent-update": {
+        "grant-of-everything": {**_GRANT, "categories": ["*"]},
+        "grant-for-every-business": {**_GRANT, "business": "*"},
+        "revoke-of-nothing": {**_STOP, "categories": []},
+        "unknown-action": {**_GRANT, "action": "allow"},
+        "unknown-method": {**_GRANT, "evidence": {**_EVIDENCE, "method": "guess"}},
+        "no-time": _without(_GRANT, "at"),
+    },
+    "consent": {
+        "unknown-status": {**_CONSENT, "entries": [{**_ENTRY, "status": "maybe"}]},
+        "no-updated-at": _without(_CONSENT, "updated_at"),
+    },
+    "consent-event": {"unknown-result": {**_CONSENT_EVENT, "result": "merged"}},
+    "outbound-event": {
+        "unknown-type": {**_ACCEPTED, "type": "sent"},
+        "no-event-id": _without(_ACCEPTED, "event_id"),
+        "status-code-is-text": {**_ACCEPTED, "http_status": "OK"},
+    },
+    "inbound-event": {"unknown-type": {**_STATUS, "type": "reaction"}, "no-body": _without(_STATUS, "body")},
+    "service-window": {"no-end": {"recipient": _PERSON, "windows": {_NUMBER: {"opened_at": _AT}}}},
+    "alias": {"no-recipient": _without(_ALIAS, "recipient")},
+    "suppression": {"until-is-seconds": {**_SUPPRESSION, "until": 1_795_341_600}},
+    "ready": {"unknown-priority": {**_READY, "priority": "soon"}, "no-source": _without(_READY, "source")},
+    "ledger": {"unknown-kind": {**_ATTEMPT, "kind": "sent"}, "no-generation": _without(_ATTEMPT, "generation")},
+    "account-state": {
+        "unknown-aspect": {**_WEBHOOK, "aspect": "mood"},
+        "halt-without-shard": _without(_HALT, "shard"),
+    },
+    "audit-event": {"unknown-way": {**_AUDIT, "via": "phone"}},
+}
+"""Record → name, which says what is wrong → a value that neither the schema nor the model takes."""

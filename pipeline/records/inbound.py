@@ -1,0 +1,47 @@
+"""inbound-event/1 and service-window/1: what webhooks said."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.records.codec import Record, TimeMs
+
+SCHEMA = "inbound-event/1"
+
+
+class InboundEvent(Record):
+    """One fact of one webhook; a redelivered webhook gives the same `event_id`."""
+
+    event_id: str
+    type: Literal["status", "message", "preference", "template", "account", "quality", "error", "unknown"]
+    at: TimeMs
+    received_at: TimeMs
+    number: str | None
+    recipient: str | None
+    user_id: str | None
+    message_id: str | None
+    status: str | None
+    request_id: str | None
+    attempt: int | None
+    error_code: int | None
+    errors: list[dict[str, Any]]
+    pricing: dict[str, Any] | None
+    profile: str
+    body: dict[str, Any]
+
+
+class Window(Record):
+    """The customer service window of one number with one person."""
+
+    opened_at: TimeMs
+    until: TimeMs
+    message_id: str | None = None
+
+
+class ServiceWindow(Record):
+    """All windows of one person, by number id."""
+
+    recipient: str
+    windows: dict[str, Window] = Field(default_factory=dict)

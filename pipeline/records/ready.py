@@ -1,0 +1,190 @@
+"""ready/1: an admitted request on `ready-*`, and its durable copies on `delayed-retry*`. Internal to gate and sender.
+
+The sender parses these without pydantic: they are ours, one is read per message, and `parse_ready` checks what it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.clock import parse_rfc3339_ms, rfc3339
+from pipeline.errors import ContractError
+from pipeline.records.codec import Record, TimeMs
+from pipeline.records.outbound import ConsentBasis
+from pipeline.records.request import PRIORITIES
+
+SCHEMA = "ready/1"
+
+
+class Source(Record):
+    """Identity and order of a request: the record of `outbound-requests*` that it came with first."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class Ready(Record):
+    """The wire form, for the schema."""
+
+    request: dict[str, Any]
+    source: Source
+    business: str
+    lane: str
+    priority: Literal["urgent", "normal", "bulk"]
+    judged_at: TimeMs
+    expires_at: TimeMs
+    valid_until: TimeMs
+    valid_cause: Literal["expired", "consent_expired", "window_closed"]
+    consent: ConsentBasis | None
+    attempt: int
+    spent: int
+    unknown: bool
+    replay: bool
+    due_at: TimeMs | None
+    reason: str | None
+    hops: int
+    via_gate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyMessage:
+    """A ready record in memory.
+
+    Attributes:
+        record: The parsed record, as it will be written again.
+        source: (topic, partition, offset) of the first source record.
+        source_ms: Broker time of that record, milliseconds.
+        attempt: Number of the last attempt so far; 0: none.
+        spent: Attempts that count against `max_attempts`.
+        unknown: Whether an attempt of it never got an outcome.
+        due_ms: Not sent before, by the host's clock; None: at once.
+        hops: Copies made so far while the message was waiting in memory.
+        via_gate: Whether it goes back through the gate when due.
+    """
+
+    record: dict[str, Any]
+    request_id: str
+    recipient: str
+    category: str
+    priority: str
+    lane: str
+    source: tuple[str, int, int]
+    source_ms: int
+    judged_ms: int
+    valid_until_ms: int
+    expires_ms: int
+    attempt: int
+    spent: int
+    unknown: bool
+    replay: bool
+    due_ms: int | None
+    hops: int
+    via_gate: bool
+
+
+def ready_record(
+    request: Mapping[str, Any],
+    source: Mapping[str, Any],
+    *,
+    business: str,
+    lane: str,
+    priority: str,
+    judged_ms: int,
+    expires_ms: int,
+    valid_until_ms: int,
+    valid_cause: str,
+    consent: Mapping[str, Any] | None,
+    attempt: int = 0,
+    spent: int = 0,
+    unknown: bool = False,
+    replay: bool = False,
+    due_ms: int | None = None,
+    reason: str | None = None,
+    via_gate: bool = False,
+) -> dict[str, Any]:
+    """Build what the gate writes for an admitted request."""
+    return {
+        "request": request,
+        "source": source,
+        "business": business,
+        "lane": lane,
+        "priority": priority,
+        "judged_at": rfc3339(judged_ms),
+        "expires_at": rfc3339(expires_ms),
+        "valid_until": rfc3339(valid_until_ms),
+        "valid_cause": valid_cause,
+        "consent": consent,
+        "attempt": attempt,
+        "spent": spent,
+        "unknown": unknown,
+        "replay": replay,
+        "due_at": rfc3339(due_ms) if due_ms is not None else None,
+        "reason": reason,
+        "hops": 0,
+        "via_gate": via_gate,
+    }
+
+
+def copy_of(
+    message: ReadyMessage, *, due_ms: int, reason: str, attempt: int, spent: int, unknown: bool, hops: int,
+    via_gate: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Build the durable copy of a message that has to wait."""
+    return {
+        **message.record,
+        "attempt": attempt,
+        "spent": spent,
+        "unknown": unknown,
+        "due_at": rfc3339(due_ms),
+        "reason": reason,
+        "hops": hops,
+        "via_gate": via_gate,
+    }
+
+
+def parse_ready(record: dict[str, Any]) -> ReadyMessage:
+    """Take a parsed ready record apart.
+
+    Raises:
+        ContractError: a field that the sender needs is missing or of another type.
+    """
+    try:
+        request, source, due = record["request"], record["source"], record["due_at"]
+        message = ReadyMessage(
+            record,
+            request["request_id"],
+            request["to"],
+            request["category"],
+            record["priority"],
+            record["lane"],
+            (source["topic"], source["partition"], source["offset"]),
+            source["timestamp_ms"],
+            parse_rfc3339_ms(record["judged_at"]),
+            parse_rfc3339_ms(record["valid_until"]),
+            parse_rfc3339_ms(record["expires_at"]),
+            record["attempt"],
+            record["spent"],
+            record["unknown"],
+            record["replay"],
+            parse_rfc3339_ms(due) if due is not None else None,
+            record["hops"],
+            record["via_gate"],
+        )
+        message_type = request["message"]["type"]
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise ContractError([f"ready record: {type(exc).__name__}: {exc}"]) from exc
+    texts = (message.request_id, message.recipient, message.category, message.lane, message.source[0], message_type)
+    numbers = (*message.source[1:], message.source_ms, message.attempt, message.spent, message.hops)
+    flags = (message.unknown, message.replay, message.via_gate)
+    if (
+        message.priority not in PRIORITIES
+        or any(type(value) is not str for value in texts)
+        or any(type(value) is not int for value in numbers)
+        or any(type(value) is not bool for value in flags)
+    ):
+        raise ContractError(["ready record: a field is not of its type"])
+    return message

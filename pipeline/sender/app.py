@@ -1,0 +1,186 @@
+"""The sender as a Faust app: one agent over all lane topics, lanes made at assignment and given up at revocation.
+
+Partition n of every lane topic belongs to one process (checked at each assignment): it owns that lane, alone. The
+agent only takes records in; lanes act by their own tasks and timers, all on the main loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any, Final
+
+import structlog
+from faust.types import TP
+
+from pipeline.clock import steady_s
+from pipeline.config import Settings
+from pipeline.health import Health
+from pipeline.metrics import Metrics
+from pipeline.secrets import token_of
+from pipeline.sender.account import AccountState
+from pipeline.sender.context import Context
+from pipeline.sender.dispatch import Dispatch
+from pipeline.sender.evidence import Evidence
+from pipeline.sender.finish import Finish
+from pipeline.sender.handover import Handover
+from pipeline.sender.intake import Intake
+from pipeline.sender.lane import Lane, Scope
+from pipeline.sender.optouts import OptOuts
+from pipeline.sender.posting import Posting
+from pipeline.sender.replay import LedgerReader, Tail
+from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.takeover import Takeover
+from pipeline.sender.ticker import Ticker
+from pipeline.sender.unknown import Unknowns
+from pipeline.streams.client import producer_conf
+from pipeline.streams.delivery import Delivery
+from pipeline.streams.follow import Follower
+from pipeline.streams.hardened import HardenedApp
+from pipeline.streams.topics import DELAYED, READY
+from pipeline.whatsapp.client import Client
+from pipeline.whatsapp.profiles import PROFILES, Endpoint
+
+log = structlog.get_logger(__name__)
+
+ASSIGNED: Final = "assignment"
+ACCOUNT: Final = "account_state"
+WRITTEN: Final = (
+    "send-ledger", "outbound-events", "dead-letter", "account-state", "consent-updates", *DELAYED,
+)  # fmt: skip
+
+
+class Sender:
+    """The role's parts on a running loop.
+
+    Attributes:
+        app: To be run by `run_role`.
+        ctx: What the parts share; for tests and figures.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health) -> None:
+        self._settings, self._metrics, self._health = settings, metrics, health
+        loop = asyncio.get_running_loop()
+        self._endpoints = endpoints(settings)
+        self._numbers: dict[str, Scope] = {number: Scope() for number in settings.numbers}
+        self._hosts: dict[str, Scope] = {
+            number.base_url: Scope(word="overloaded") for number in settings.numbers.values()
+        }
+        self._lane_topics = tuple(settings.topic(name) for name in (*READY, *DELAYED))
+        self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics)
+        account = AccountState(self._wake_all)
+        self.ctx = Context(
+            settings=settings,
+            loop=loop,
+            stream=self.app,
+            delivery=Delivery(producer_conf(settings.kafka), loop),
+            client=Client(),
+            optouts=OptOuts(settings, loop, self._wake_all),
+            account=account,
+            metrics=metrics,
+            owner=f"{socket.gethostname()}/{os.getpid()}",
+        )
+        self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
+        self._account_follower.start()
+        reader = LedgerReader(settings)
+        self._evidence = Evidence(settings, loop, self._wake_all)
+        finish = Finish(self.ctx)
+        self._scheduling = Scheduling(self.ctx)
+        unknowns = Unknowns(self.ctx, finish, self._scheduling, self._evidence, Tail(reader))
+        posting = Posting(self.ctx, finish, self._scheduling)
+        dispatch = Dispatch(self.ctx, finish, self._scheduling, posting, unknowns)
+        self._intake = Intake(self.ctx, finish, self._scheduling)
+        self._takeover = Takeover(
+            self.ctx, finish, self._scheduling, self._intake, reader, self._account_follower, self.app.conf.id
+        )
+        self._handover = Handover(self.ctx)
+        self._ticker = Ticker(self.ctx, dispatch, unknowns, self._handover, health)
+        self._tick_task = loop.create_task(self._ticker.run())
+        self._tick_task.add_done_callback(self._tick_ended)
+        self._add_agent()
+        self.app.hooks_assigned = self._assigned
+        self.app.hooks_draining = self._draining
+        self.app.hooks_handing_over = self._handing_over
+        self.app.hooks_revoked = self._revoked
+
+    async def warm_up(self) -> None:
+        """Fetch the metadata of what will be written.
+
+        Raises:
+            KafkaException: no broker answered in time.
+        """
+        topics = [self._settings.topic(name) for name in WRITTEN]
+        await asyncio.to_thread(self.ctx.delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)
+
+    async def close(self) -> None:
+        """Stop tasks, readers and clients, after the app has stopped."""
+        self._tick_task.cancel()
+        await asyncio.gather(self._tick_task, return_exceptions=True)
+        self._handover.close_all()
+        await self.ctx.delivery.close()
+        await self.ctx.optouts.stop()
+        await self._evidence.stop()
+        await self._account_follower.stop()
+        await self.ctx.client.close()
+
+    def _add_agent(self) -> None:
+        take = self._intake.take
+
+        async def http_sender(stream: Any) -> None:
+            async for event in stream.noack().events():
+                record = event.message
+                take(
+                    record.topic, record.partition, record.offset, int(record.timestamp * 1000),
+                    record.key, record.value, record.headers,
+                )  # fmt: skip
+
+        self.app.agent(self.app.bytes_topic(*READY, *DELAYED), name="http_sender")(http_sender)
+
+    # -- assignment --------------------------------------------------------------------------------------------------
+    async def _assigned(self, partitions: frozenset[TP], generation: int) -> None:
+        self._metrics.rebalances.inc()
+        owned = self._settings.lanes()
+        for partition in sorted({tp.partition for tp in partitions}):
+            if partition not in owned:
+                continue
+            number, shard = owned[partition]
+            settings = self._settings.numbers[number]
+            lane = Lane(
+                number, shard, partition, settings, self._endpoints[number],
+                self._numbers[number], self._hosts[settings.base_url], steady_s(),
+            )  # fmt: skip
+            self.ctx.lanes[partition] = lane
+            self.ctx.spawn(lane, self._takeover.open(lane, generation))
+        self._health.meet(ASSIGNED)
+
+    async def _draining(self, _partitions: frozenset[TP], _generation: int) -> None:
+        await self._handover.drain()
+
+    async def _handing_over(self, _partitions: frozenset[TP], _generation: int) -> None:
+        await self._handover.mark_all()
+
+    async def _revoked(self, _partitions: frozenset[TP], _generation: int) -> None:
+        self._handover.close_all()
+
+    def _wake_all(self) -> None:
+        self._health.meet(ACCOUNT)
+        for lane in self.ctx.lanes.values():
+            self._scheduling.wake(lane)
+
+    def _tick_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._crashing = asyncio.ensure_future(self.app.crash(error))
+
+
+def endpoints(settings: Settings) -> dict[str, Endpoint]:
+    """Where each number posts, with its token.
+
+    Raises:
+        ConfigError: a token is missing.
+    """
+    return {
+        number: PROFILES[conf.profile].endpoint(conf.base_url, number, token_of(number, conf))
+        for number, conf in settings.numbers.items()
+    }

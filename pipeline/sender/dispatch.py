@@ -1,0 +1,187 @@
+"""The pump of a lane: as long as something may go, choose it and take it in hand. Synchronous, on the event loop.
+
+Everything that forbids sending is checked here before an attempt is written (else waiters would loop between attempt
+and void), and once more by `posting` in the step that writes the request.
+"""
+
+from __future__ import annotations
+
+from pipeline.sender.context import Context
+from pipeline.sender.finish import Finish
+from pipeline.sender.jobs import Chain, Job, Place, Stage
+from pipeline.sender.lane import Lane
+from pipeline.sender.posting import Flight, Posting
+from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.unknown import Unknowns
+from pipeline.throttle.halt import Probe, Wait
+
+STOPPED_LOOK_S = 0.2
+"""How soon a lane looks again that stands still for a reason without a time of its own."""
+
+
+class Dispatch:
+    """Pumps lanes."""
+
+    def __init__(
+        self, ctx: Context, finish: Finish, scheduling: Scheduling, posting: Posting, unknowns: Unknowns
+    ) -> None:
+        self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
+        self._posting, self._unknowns = posting, unknowns
+        scheduling.pump = self.pump
+        scheduling.copy_follower = self._copy_follower
+
+    def stop_reasons(self, lane: Lane) -> set[str]:
+        """Why the lane sends nothing, in the words of the contract; empty: it may send."""
+        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
+        reasons = set()
+        for scope in (lane.number_scope, lane.host_scope):
+            if scope.halt.is_halted(now_s):
+                reasons.add(scope.word)
+        if self._needs_webhook(lane):
+            reasons.add("webhook")
+        if not self._ctx.optouts.is_fresh(now_s):
+            reasons.add("opt_outs_stale")
+        if lane.kafka_away or not self._ctx.stream.lease.valid:
+            reasons.add("kafka")
+        if not reasons and self._sister_halt(lane, now_ms) is not None:
+            reasons.add("throttled")
+        return reasons
+
+    def pump(self, lane: Lane) -> None:
+        """Start whatever may start now; set the next look."""
+        now_s = self._ctx.steady_s()
+        self._ring_alarms(lane, now_s)
+        if not lane.is_open or lane.draining or lane.closed:
+            return
+        self._scheduling.look_at(lane, lane.next_alarm_s)
+        if not any(lane.chains.waiting()):
+            return
+        if self._stands_still(lane, now_s):
+            self._scheduling.look_at(lane, now_s + STOPPED_LOOK_S)
+            return
+        lane.follow_factor(now_s)
+        while lane.in_flight < lane.in_flight_allowed:
+            probe = self._halted(lane, now_s)
+            if probe is None:
+                return
+            waiting = lane.chains.waiting()
+            index = lane.policy.choose(waiting, lane.bucket, now_s, lane.on_way)
+            if index is None:
+                wait_s = lane.policy.wait_s(waiting, lane.bucket, now_s, lane.on_way)
+                if wait_s is not None:
+                    self._scheduling.look_at(lane, now_s + wait_s)
+                return
+            if self._start(lane, lane.chains.take(index), now_s, probe=probe):
+                lane.policy.served(index, now_s)
+                if probe:
+                    return
+
+    def _stands_still(self, lane: Lane, now_s: float) -> bool:
+        return (
+            not self._ctx.may_act(lane)
+            or lane.kafka_away
+            or not self._ctx.optouts.is_fresh(now_s)
+            or self._needs_webhook(lane)
+            or self._obeys_sister(lane, now_s)
+        )
+
+    def _obeys_sister(self, lane: Lane, now_s: float) -> bool:
+        """A lane that was refused itself probes itself: two that waited for each other would wait for ever."""
+        if lane.number_scope.halt.is_halted(now_s) or lane.host_scope.halt.is_halted(now_s):
+            return False
+        return self._sister_halt(lane, self._ctx.unix_ms()) is not None
+
+    def _needs_webhook(self, lane: Lane) -> bool:
+        return self._ctx.settings.policy.require_webhook and not self._ctx.account.webhook_verified(lane.number)
+
+    def _sister_halt(self, lane: Lane, now_ms: int) -> int | None:
+        return self._ctx.account.sister_halt_until_ms(lane.number, lane.shard, lane.settings.base_url, now_ms)
+
+    def _halted(self, lane: Lane, now_s: float) -> bool | None:
+        """False: nothing halts the lane; True: one probe may go; None: nothing may, the next look is set."""
+        probe = False
+        for scope in (lane.number_scope, lane.host_scope):
+            state = scope.halt.state(now_s)
+            if isinstance(state, Wait):
+                self._scheduling.look_at(lane, now_s + state.seconds)
+                return None
+            probe = probe or isinstance(state, Probe)
+        return probe
+
+    def _start(self, lane: Lane, chain: Chain, now_s: float, *, probe: bool) -> bool:
+        """Take the head of a chain in hand; False if it goes another way."""
+        if not chain.jobs or chain.head.stage is not Stage.WAITING:
+            return False
+        job = chain.head
+        if job.due_s > now_s:
+            lane.offer(chain, now_s)
+            return False
+        now_ms, message = self._ctx.unix_ms(), job.message
+        over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
+        if over or self._ctx.optouts.forbids(message, now_ms):
+            job.stage = Stage.SETTLING
+            self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
+            return False
+        if job.unknown and self._unknowns.settles(lane, job):
+            return False
+        if lane.pairs is not None:
+            wait_s = lane.pairs.wait_s(message.recipient, now_s)
+            if wait_s > 0.0:
+                self._pair_waits(lane, job, now_s, wait_s)
+                return False
+        if not self._scheduling.hold_recipient(lane, chain):
+            return False
+        job.stage = Stage.IN_HAND
+        if probe:
+            lane.number_scope.halt.probing(now_s)
+            lane.host_scope.halt.probing(now_s)
+        self._ctx.spawn(lane, self._posting.send(lane, job, Flight(lane), probe=probe))
+        return True
+
+    def _pair_waits(self, lane: Lane, job: Job, now_s: float, wait_s: float) -> None:
+        if wait_s <= self._ctx.settings.sender.lane_wait_max_s or job.deferred:
+            self._scheduling.again(lane, job, now_s + wait_s)
+            return
+        job.stage = Stage.SETTLING
+        self._ctx.spawn(lane, self._defer_pair(lane, job, wait_s))
+
+    async def _defer_pair(self, lane: Lane, job: Job, wait_s: float) -> None:
+        due_s = self._ctx.steady_s() + wait_s
+        await self._finish.defer(lane, job, "pair_limited", self._ctx.unix_ms() + int(wait_s * 1000))
+        self._scheduling.again(lane, job, due_s)
+
+    # -- alarms ------------------------------------------------------------------------------------------------------
+    def _ring_alarms(self, lane: Lane, now_s: float) -> None:
+        for kind, job, place in lane.alarms_until(now_s):
+            if job.stage is Stage.FINISHED:
+                continue
+            if kind == "due":
+                if job.chain is not None and job.chain.head is job:
+                    lane.offer(job.chain, now_s)
+            elif place is not None and place in job.places:
+                self._matured(lane, job, place)
+
+    def _matured(self, lane: Lane, job: Job, place: Place) -> None:
+        due_ms = job.message.due_ms
+        if job.message.via_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
+            job.stage = Stage.SETTLING
+            self._ctx.spawn(lane, self._to_gate(lane, job))
+        else:
+            self._ctx.spawn(lane, self._finish.hop(lane, job, place))
+
+    async def _to_gate(self, lane: Lane, job: Job) -> None:
+        await self._finish.back_to_gate(lane, job)
+        self._scheduling.finished(lane, job)
+
+    def _copy_follower(self, lane: Lane, job: Job) -> None:
+        job.deferred = True
+        self._ctx.spawn(lane, self._finish.defer(lane, job, "behind_deferred", self._ctx.unix_ms()))
+
+    def sweep(self, lane: Lane) -> None:
+        """End waiting messages that have expired, also while nothing is sent."""
+        now_ms = self._ctx.unix_ms()
+        for chain in list(lane.chains):
+            job = chain.head
+            if job.stage is Stage.WAITING and now_ms >= job.message.expires_ms and self._ctx.may_act(lane):
+                job.stage = Stage.SETTLING
+                self._ctx.spawn(lane, self._posting.end_unsent(lane, job))

@@ -1,0 +1,94 @@
+"""Giving lanes up in order, and the marks that shorten the next owner's reading.
+
+stop → finish what is in flight → settle → (commit, by the stream) → mark → closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from confluent_kafka import KafkaException
+
+from pipeline.clock import rfc3339
+from pipeline.records.account import SCHEMA
+from pipeline.records.codec import encode, headers_for
+from pipeline.sender.context import Context
+from pipeline.sender.lane import Lane
+from pipeline.streams.deadline import Deadline
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S = 12.0
+"""Longer than a request may take (10 s), shorter than the group waits for a member (30 s)."""
+LOOK_S = 0.01
+MARK_TIMEOUT_S = 3.0
+
+
+class Handover:
+    """Drains and marks."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    async def drain(self) -> None:
+        """Start nothing new and let end what is on its way; one deadline covers all waits."""
+        lanes = list(self._ctx.lanes.values())
+        for lane in lanes:
+            lane.draining = True
+        deadline = Deadline(DRAIN_S)
+        while any(lane.tasks and lane.is_open for lane in lanes) and not deadline.passed:
+            await asyncio.sleep(LOOK_S)
+        left = sum(len(lane.tasks) for lane in lanes if lane.is_open)
+        if left:
+            log.warning("drain_unfinished", tasks=left)
+
+    async def mark_all(self) -> None:
+        """Leave a mark for each lane."""
+        for lane in self._ctx.lanes.values():
+            if lane.is_open:
+                await self.mark(lane)
+
+    def close_all(self) -> None:
+        """Nothing may be done for these lanes any more, but to write down an answer that still comes."""
+        for lane in self._ctx.lanes.values():
+            lane.closed = True
+            if lane.timer is not None:
+                lane.timer.cancel()
+        self._ctx.lanes.clear()
+
+    async def mark(self, lane: Lane) -> None:
+        """Publish from where the next owner must read the ledger. An old mark only makes that longer."""
+        needed = self.needed(lane)
+        generation = lane.ledger.generation_at(needed)
+        if generation is None or not self._ctx.may_act(lane):
+            return
+        value = {
+            "kind": "lane",
+            "id": lane.key,
+            "aspect": "mark",
+            "needed": needed,
+            "generation": generation,
+            "last_attempt_ms": lane.ledger.last_attempt_ms,
+            "at": rfc3339(self._ctx.unix_ms()),
+            "by": self._ctx.owner,
+        }
+        topic = self._ctx.settings.topic("account-state")
+        sent = self._ctx.delivery.send(topic, encode(value), f"lane:{lane.key}/mark", headers_for(SCHEMA))
+        try:
+            await asyncio.wait_for(sent, MARK_TIMEOUT_S)
+        except (KafkaException, TimeoutError) as exc:
+            log.warning("mark_not_written", lane=lane.key, error=str(exc))
+
+    def needed(self, lane: Lane) -> int:
+        """The oldest ledger offset about a request whose record, or any copy of it, is not committed."""
+        committed = self._ctx.stream.committed
+        still = [(place, first) for place, first in lane.finished if (committed(place[:2]) or 0) <= place[2]]
+        lane.finished.clear()
+        lane.finished.extend(still)
+        needed = min((first for _, first in still), default=lane.ledger.next_offset)
+        for request_id in lane.jobs:
+            known = lane.ledger.of(request_id)
+            if known is not None:
+                needed = min(needed, known.first_offset)
+        return needed

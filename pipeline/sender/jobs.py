@@ -1,0 +1,169 @@
+"""Messages in a lane's memory, in order: a job per message, a chain per (recipient, priority, entrance). Pure.
+
+One message of a chain is in hand at a time; jobs of a chain stand in the order of their sources, whatever topic of
+the lane they came from. Touched only on the event loop.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+
+from pipeline.records.ready import ReadyMessage
+
+Place = tuple[str, int, int]
+"""Topic (full name), partition and offset of a record that is acknowledged when its job is finished."""
+
+
+class Stage(IntEnum):
+    """Where a job stands."""
+
+    WAITING = 0
+    IN_HAND = 1
+    SETTLING = 2
+    UNKNOWN = 3
+    FINISHED = 4
+
+
+class Job:
+    """One message in memory.
+
+    Attributes:
+        places: Records on Kafka that stand for it and are not acknowledged yet.
+        attempt: Number of the last attempt.
+        spent: Attempts that count against the maximum.
+        due_s: Not sent before, on the steady clock; 0: at once.
+        deferred: Whether a durable copy of it stands on a delayed topic.
+        holds_recipient: Whether no other message to this person may be in hand now (v1).
+        copy_ms: Broker time of the newest copy, 0: none.
+        written_s: When its last request was written, steady clock.
+        unknown_since_s: When its newest attempt without an outcome was made, steady clock.
+        unknown_attempt_ms: Broker time of that attempt.
+        trace: W3C trace context of the request, kept on all that is written about it.
+        resend: The policy said to send it again although nobody knows.
+    """
+
+    __slots__ = (
+        "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "hops", "message", "order", "places",
+        "priority", "reason", "resend", "spent", "stage", "trace", "unknown", "unknown_attempt_ms", "unknown_since_s",
+        "written_s",
+    )  # fmt: skip
+
+    def __init__(self, message: ReadyMessage, priority: int) -> None:
+        self.message = message
+        self.priority = priority
+        self.order = (message.source[2], message.source[1])
+        self.places: list[Place] = []
+        self.stage = Stage.WAITING
+        self.attempt = message.attempt
+        self.spent = message.spent
+        self.hops = message.hops
+        self.unknown = message.unknown
+        self.due_s = 0.0
+        self.deferred = False
+        self.holds_recipient = False
+        self.copy_ms = 0
+        self.reason = ""
+        self.trace: bytes | None = None
+        self.written_s = 0.0
+        self.unknown_since_s = 0.0
+        self.unknown_attempt_ms = 0
+        self.resend = False
+        self.chain: Chain | None = None
+
+    def __lt__(self, other: Job) -> bool:
+        return self.order < other.order
+
+
+ChainKey = tuple[str, int, str]
+
+
+class Chain:
+    """Jobs that must go one after the other."""
+
+    __slots__ = ("jobs", "key", "queued")
+
+    def __init__(self, key: ChainKey) -> None:
+        self.key = key
+        self.jobs: list[Job] = []
+        self.queued = False
+
+    @property
+    def head(self) -> Job:
+        """The job whose turn it is."""
+        return self.jobs[0]
+
+    def add(self, job: Job) -> None:
+        """Put a job into its place; behind the head if that is in hand already."""
+        if not self.jobs or self.jobs[-1].order < job.order:
+            self.jobs.append(job)
+        elif self.head.stage is Stage.WAITING:
+            insort(self.jobs, job)
+        else:
+            rest = self.jobs[1:]
+            insort(rest, job)
+            self.jobs[1:] = rest
+        job.chain = self
+
+
+class Chains:
+    """All chains of a lane, and those whose head may go, by priority."""
+
+    def __init__(self, priorities: int) -> None:
+        self._chains: dict[ChainKey, Chain] = {}
+        self._ready: tuple[deque[Chain], ...] = tuple(deque() for _ in range(priorities))
+
+    def __len__(self) -> int:
+        return len(self._chains)
+
+    def add(self, job: Job) -> Chain:
+        """Put a job into its chain."""
+        key = (job.message.recipient, job.priority, job.message.source[0])
+        chain = self._chains.get(key)
+        if chain is None:
+            chain = self._chains[key] = Chain(key)
+        chain.add(job)
+        return chain
+
+    def remove(self, job: Job) -> Chain | None:
+        """Take a finished job out; returns its chain if somebody is left in it."""
+        chain = job.chain
+        if chain is None:
+            return None
+        chain.jobs.remove(job)
+        job.chain = None
+        if not chain.jobs:
+            del self._chains[chain.key]
+            return None
+        return chain
+
+    def offer(self, chain: Chain, *, first: bool = False) -> None:
+        """Queue a chain whose head may go; `first`: before all others of its priority."""
+        if chain.queued or not chain.jobs or chain.head.stage is not Stage.WAITING:
+            return
+        chain.queued = True
+        queue = self._ready[chain.key[1]]
+        if first:
+            queue.appendleft(chain)
+        else:
+            queue.append(chain)
+
+    def take(self, priority: int) -> Chain:
+        """Take the chain whose turn it is.
+
+        Raises:
+            IndexError: none of that priority waits.
+        """
+        chain = self._ready[priority].popleft()
+        chain.queued = False
+        return chain
+
+    def waiting(self) -> tuple[bool, bool, bool]:
+        """Whether chains of each priority are queued."""
+        urgent, normal, bulk = self._ready
+        return bool(urgent), bool(normal), bool(bulk)
+
+    def __iter__(self) -> Iterator[Chain]:
+        return iter(self._chains.values())

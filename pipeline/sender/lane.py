@@ -1,0 +1,185 @@
+"""A lane: everything in memory about one partition of the lane topics, that is one shard of one sending number.
+
+The process that owns the partition owns this object, and with it the number's token bucket, alone. Touched only on the
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.config import NumberSettings
+from pipeline.records.ready import ReadyMessage
+from pipeline.sender.jobs import Chain, Chains, Job, Place
+from pipeline.sender.ledger_state import LedgerState
+from pipeline.throttle.bucket import Bucket, Limit
+from pipeline.throttle.halt import Halt, Open
+from pipeline.throttle.pair import PairBuckets
+from pipeline.throttle.priority import PRIORITIES, PriorityPolicy
+from pipeline.whatsapp.profiles import PROFILES, Endpoint, Profile, default_limit
+
+NETWORK_JITTER_S = 0.1
+"""Requests leave evenly and arrive bunched: the burst is cut by what this much time brings (5 of 150 at 50/s)."""
+ATTEMPT_AGE_MAX_S = 0.5
+"""An attempt record older than this when its request is to be written is not acted on."""
+BROKER_SKEW_S = 0.1
+"""Clocks of two brokers agree within this."""
+IN_FLIGHT_SECONDS = 2.0
+IN_FLIGHT_MIN = 16
+READY_WINDOW_HIGH, READY_WINDOW_LOW = 2000, 1000
+DELAYED_WINDOW_HIGH, DELAYED_WINDOW_LOW = 50_000, 25_000
+JOBS_HIGH, JOBS_LOW = 20_000, 10_000
+FINISHED_MAX = 200_000
+
+Alarm = Literal["due", "mature"]
+
+
+@dataclass(slots=True)
+class Scope:
+    """What one number, or one API host, has in common over all lanes of this process."""
+
+    halt: Halt = field(default_factory=Halt)
+    word: str = "throttled"
+    ended_s: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """A record that came before its lane was open."""
+
+    message: ReadyMessage
+    place: Place
+    timestamp_ms: int
+    trace: bytes | None
+
+
+class Lane:
+    """One lane.
+
+    Args:
+        number: The sending number.
+        shard: Which of the number's shards.
+        settings: Of the number.
+        endpoint: Where its messages are posted, with the token.
+        number_scope: The number's halt, shared by its lanes in this process.
+        host_scope: The host's halt, shared by all numbers of its base_url.
+    """
+
+    def __init__(
+        self, number: str, shard: int, partition: int, settings: NumberSettings, endpoint: Endpoint,
+        number_scope: Scope, host_scope: Scope, now_s: float,
+    ) -> None:  # fmt: skip
+        self.number, self.shard, self.partition = number, shard, partition
+        self.key = f"{number}#{shard}"
+        self.settings = settings
+        self.profile: Profile = PROFILES[settings.profile]
+        self.endpoint = endpoint
+        self.number_scope, self.host_scope = number_scope, host_scope
+        self.limit = limit_of(settings)
+        self.bucket = Bucket(self.limit, tokens=0.0, now_s=now_s)
+        self.policy = PriorityPolicy(self.limit)
+        pair = self.profile.pair_limit
+        self.pairs = PairBuckets(pair.every_s, pair.burst) if pair is not None else None
+        self.in_flight_max = in_flight_of(settings, self.limit)
+        self.generation = -1
+        self.ledger = LedgerState()
+        self.tail_offset = 0
+        self.is_open = False
+        self.draining = False
+        self.closed = False
+        self.kafka_away = False
+        self.early: list[Early] = []
+        self.chains = Chains(len(PRIORITIES))
+        self.jobs: dict[str, Job] = {}
+        self.parked: set[str] = set()
+        self.unknown: dict[str, Job] = {}
+        self.busy_recipients: dict[str, list[Chain]] = {}
+        self.on_way = 0
+        self.in_flight = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.backlog = [0, 0, 0]
+        self.paused: set[tuple[str, int]] = set()
+        self.finished: deque[tuple[Place, int]] = deque(maxlen=FINISHED_MAX)
+        self.timer: asyncio.TimerHandle | None = None
+        self.timer_at = float("inf")
+        self._factor = 1.0
+        self._alarms: list[tuple[float, int, Alarm, Job, Place | None]] = []
+        self._serial = 0
+
+    # -- halts -------------------------------------------------------------------------------------------------------
+    def follow_factor(self, now_s: float) -> None:
+        """Bring the bucket to the part of the limit that the halts of number and host allow now."""
+        factor = 1.0
+        for scope in (self.number_scope, self.host_scope):
+            state = scope.halt.state(now_s)
+            if isinstance(state, Open):
+                factor = min(factor, state.factor)
+        if factor != self._factor:
+            self._factor = factor
+            self.bucket.set_limit(Limit(self.limit.rate_per_s * factor, self.limit.burst), now_s)
+
+    @property
+    def in_flight_allowed(self) -> int:
+        """Requests that may be on their way now: fewer while the API recovers."""
+        return max(1, int(self.in_flight_max * self._factor))
+
+    # -- alarms ------------------------------------------------------------------------------------------------------
+    def set_alarm(self, when_s: float, kind: Alarm, job: Job, place: Place | None = None) -> None:
+        """Have a job looked at again at a time on the steady clock."""
+        self._serial += 1
+        heapq.heappush(self._alarms, (when_s, self._serial, kind, job, place))
+
+    def alarms_until(self, now_s: float) -> list[tuple[Alarm, Job, Place | None]]:
+        """Take out all alarms that have gone off."""
+        rung = []
+        while self._alarms and self._alarms[0][0] <= now_s:
+            _, _, kind, job, place = heapq.heappop(self._alarms)
+            rung.append((kind, job, place))
+        return rung
+
+    @property
+    def next_alarm_s(self) -> float:
+        """When the next alarm goes off; infinite if none is set."""
+        return self._alarms[0][0] if self._alarms else float("inf")
+
+    # -- order -------------------------------------------------------------------------------------------------------
+    def offer(self, chain: Chain, now_s: float, *, first: bool = False) -> None:
+        """Queue a chain if its head may go; if that is due later, look again then."""
+        head = chain.head
+        if head.due_s > now_s:
+            self.set_alarm(head.due_s, "due", head)
+        else:
+            self.chains.offer(chain, first=first)
+
+    def oldest_source_ms(self) -> list[int | None]:
+        """Broker time of the oldest unsent request per priority, None where nothing waits."""
+        oldest: list[int | None] = [None, None, None]
+        for job in self.jobs.values():
+            known = oldest[job.priority]
+            if known is None or job.message.source_ms < known:
+                oldest[job.priority] = job.message.source_ms
+        return oldest
+
+
+def limit_of(settings: NumberSettings) -> Limit:
+    """The limit of one lane: the number's by setting or profile, the burst less its margin, shared by its shards."""
+    rate, burst = default_limit(settings.profile, settings.api_version)
+    whole = Limit(settings.rate_per_s or rate, settings.burst or burst)
+    return whole.shared(len(settings.partitions or [0])).less_margin(NETWORK_JITTER_S)
+
+
+def in_flight_of(settings: NumberSettings, limit: Limit) -> int:
+    """Requests that one lane may have on their way: two seconds' worth unless the settings say otherwise."""
+    shards = len(settings.partitions or [0])
+    if settings.max_in_flight is not None:
+        return max(1, settings.max_in_flight // shards)
+    return max(IN_FLIGHT_MIN, int(limit.rate_per_s * IN_FLIGHT_SECONDS))
+
+
+def lane_tasks(lanes: dict[int, Lane]) -> set[asyncio.Task[Any]]:
+    """All tasks that act for these lanes."""
+    return {task for lane in lanes.values() for task in lane.tasks}

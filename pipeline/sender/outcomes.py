@@ -1,0 +1,79 @@
+"""What to do about an outcome: one decision per answer of the API. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pipeline.sender.wheel import transient_delay_s
+from pipeline.whatsapp.answer import Kind, Outcome
+
+HaltScope = Literal["number", "host"]
+TOKEN_RETRY_S = 30.0
+PAIR_DELAY_S = 6.0
+
+
+class Decision(NamedTuple):
+    """What follows from an outcome.
+
+    Attributes:
+        action: `settle` it, `return` it (it may be tried again), hold it as `unknown`, or `void` the attempt.
+        outcome: Of `settle`: `accepted` or `failed`.
+        reason: Of the event: of a deferral, or of a failure.
+        delay_s: Of `return`: how long this message waits for a reason of its own.
+        spends: Whether the attempt counts against the maximum.
+        halt: What stands still because of it.
+        stop: The word under which the number is shown as stopped, if it is for another reason than load.
+        withdraws: Whether the person stopped marketing messages: that is written to `consent-updates`.
+    """
+
+    action: Literal["settle", "return", "unknown", "void"]
+    outcome: str | None = None
+    reason: str | None = None
+    delay_s: float = 0.0
+    spends: bool = False
+    halt: HaltScope | None = None
+    stop: Literal["throttled", "overloaded", "token", "preflight"] | None = None
+    withdraws: bool = False
+
+
+def decide(outcome: Outcome, *, spent: int, max_attempts: int, jitter: float) -> Decision:
+    """Say what follows.
+
+    Args:
+        spent: Attempts spent before this one.
+        max_attempts: How many may be.
+        jitter: In [0, 1).
+    """
+    kind = outcome.kind
+    if kind is Kind.ACCEPTED:
+        return Decision("settle", "accepted")
+    if kind is Kind.THROTTLED:
+        return Decision("return", reason="throttled", halt="number", stop="throttled")
+    if kind is Kind.OVERLOADED:
+        return Decision("return", reason="overloaded", halt="host", stop="overloaded")
+    if kind is Kind.UNAUTHORISED:
+        return Decision("return", reason="throttled", delay_s=TOKEN_RETRY_S, halt="number", stop="token")
+    if kind is Kind.NUMBER_BLOCKED:
+        if outcome.delay_s is not None:
+            return Decision("return", reason="marketing_limit", delay_s=outcome.delay_s)
+        return Decision("return", reason="throttled", delay_s=TOKEN_RETRY_S, halt="number", stop="preflight")
+    if kind is Kind.PAIR_LIMITED:
+        return Decision("return", reason="pair_limited", delay_s=outcome.delay_s or PAIR_DELAY_S)
+    if kind is Kind.UNKNOWN:
+        return Decision("unknown")
+    if kind is Kind.NOT_SENT:
+        return Decision("void", reason="overloaded", halt="host", stop="overloaded")
+    if kind is Kind.TRANSIENT:
+        return _transient(outcome, spent, max_attempts, jitter)
+    return Decision("settle", "failed", "api_rejected", withdraws=kind is Kind.RECIPIENT_STOPPED)
+
+
+def _transient(outcome: Outcome, spent: int, max_attempts: int, jitter: float) -> Decision:
+    if spent + 1 >= max_attempts:
+        return Decision("settle", "failed", "attempts_spent", spends=True)
+    if outcome.delay_s is not None:
+        return Decision("return", reason="transient", delay_s=outcome.delay_s, spends=True)
+    asked_s = outcome.retry_after_s or 0.0
+    return Decision(
+        "return", reason="transient", delay_s=max(asked_s, transient_delay_s(spent + 1, jitter)), spends=True
+    )

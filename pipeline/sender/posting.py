@@ -1,0 +1,267 @@
+"""One message in hand: attempt acked → last checks and write in one step → answer → what follows. One task each.
+
+The token is taken in the very step that writes the request; what is on its way to that step is bounded by the tokens
+there are (`Lane.on_way`), so no token ever ages. The attempt itself may not: after `ATTEMPT_AGE_MAX_S` it is void.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+from confluent_kafka import KafkaException
+
+from pipeline.errors import NotSent
+from pipeline.records.codec import encode
+from pipeline.sender.context import KAFKA_RETRY_S, Context
+from pipeline.sender.finish import LEDGER_HEADERS, Finish, due_to_steady_s, valid_cause
+from pipeline.sender.jobs import Job, Stage
+from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, Lane
+from pipeline.sender.outcomes import Decision, decide
+from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.wheel import goes_through_gate
+from pipeline.whatsapp.answer import Outcome, classify, classify_failure
+from pipeline.whatsapp.client import RequestFailed
+
+
+def digest_of(job: Job) -> str:
+    """Short hash of what is sent to whom: tells a repeated request from another one under the same id."""
+    request = job.message.record["request"]
+    content = orjson.dumps([request["to"], request["category"], request["message"]], option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+class Flight:
+    """Counts one message among those on their way to the write, and among the requests without an answer."""
+
+    __slots__ = ("_in_flight", "_lane", "_on_way")
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._on_way = self._in_flight = True
+        lane.on_way += 1
+        lane.in_flight += 1
+
+    def written(self) -> None:
+        """The write happened, or was given up."""
+        if self._on_way:
+            self._on_way = False
+            self._lane.on_way -= 1
+
+    def ended(self) -> None:
+        """There is an answer, or there will be none."""
+        self.written()
+        if self._in_flight:
+            self._in_flight = False
+            self._lane.in_flight -= 1
+
+
+class Posting:
+    """Sends messages, each in a task of its own."""
+
+    def __init__(self, ctx: Context, finish: Finish, scheduling: Scheduling) -> None:
+        self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
+        self._ledger_topic = ctx.settings.topic("send-ledger")
+
+    async def send(self, lane: Lane, job: Job, flight: Flight, *, probe: bool) -> None:
+        """Take one message through an attempt.
+
+        Args:
+            flight: Counts it; made when it was chosen.
+            probe: Whether it is the one request that a halt lets through.
+        """
+        began_s = self._ctx.steady_s()
+        job.attempt += 1
+        try:
+            await self._attempt(lane, job)
+
+            def last_check() -> str | None:
+                flight.written()
+                return self._last_check(lane, job, began_s, probe=probe)
+
+            message = job.message
+            callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
+            body = lane.profile.render(message.record["request"]["message"], message.recipient, callback)
+            answer = await self._ctx.client.post(lane.endpoint.url, lane.endpoint.headers, body, last_check)
+        except KafkaException:
+            flight.ended()
+            await self._attempt_lost(lane, job)
+        except NotSent as exc:
+            flight.ended()
+            await self._not_sent(lane, job, exc.reason)
+        except RequestFailed as exc:
+            flight.ended()
+            await self._after(lane, job, classify_failure("read" if exc.written else "connect", exc.cause))
+        else:
+            flight.ended()
+            await self._after(
+                lane, job, classify(answer.status, answer.headers, answer.body, self._ctx.unix_ms() / 1000)
+            )
+        finally:
+            flight.ended()
+            if probe:
+                self._probe_over(lane)
+            self._scheduling.wake(lane)
+
+    # -- before the write --------------------------------------------------------------------------------------------
+    async def _attempt(self, lane: Lane, job: Job) -> None:
+        record = self._finish.ledger_of(lane, job, "attempt", digest=digest_of(job))
+        receipt = await self._ctx.delivery.send(
+            self._ledger_topic, encode(record), lane.key, LEDGER_HEADERS, lane.partition
+        )
+        lane.kafka_away = False
+        lane.ledger.apply(record, receipt.offset, receipt.timestamp_ms)
+        job.unknown_attempt_ms = receipt.timestamp_ms
+
+    def _last_check(self, lane: Lane, job: Job, began_s: float, *, probe: bool) -> str | None:
+        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
+        message = job.message
+        if lane.closed or lane.draining:
+            return "draining"
+        if not self._ctx.stream.lease.valid:
+            return "lease"
+        if now_s - began_s > ATTEMPT_AGE_MAX_S:
+            return "stale"
+        if not probe and (lane.number_scope.halt.is_halted(now_s) or lane.host_scope.halt.is_halted(now_s)):
+            return "halt"
+        if now_ms >= message.valid_until_ms or now_ms >= message.expires_ms:
+            return "expired"
+        if not self._ctx.optouts.is_fresh(now_s):
+            return "opt_outs_stale"
+        if self._ctx.optouts.forbids(message, now_ms):
+            return "opt_out"
+        if not lane.bucket.has(now_s):
+            return "token"
+        lane.bucket.take(now_s)
+        if lane.pairs is not None:
+            lane.pairs.take(message.recipient, now_s)
+        job.written_s = now_s
+        self._ctx.metrics.queue_seconds.labels(message.priority).observe(max(0, now_ms - message.source_ms) / 1000)
+        return None
+
+    async def _attempt_lost(self, lane: Lane, job: Job) -> None:
+        """Kafka did not take the attempt in time, or nobody knows: nothing left; say so before going on."""
+        self._ctx.metrics.producer_errors.inc()
+        lane.kafka_away = True
+        record = self._finish.ledger_of(lane, job, "void", reason="kafka")
+        await self._finish.write_ledger(lane, record)
+        self._scheduling.again(lane, job, self._ctx.steady_s() + KAFKA_RETRY_S)
+
+    async def _not_sent(self, lane: Lane, job: Job, reason: str) -> None:
+        """A last check forbade the write: void, then back into its chain, or to its end."""
+        await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, "void", reason=reason))
+        if reason in ("expired", "opt_out"):
+            await self.end_unsent(lane, job)
+        else:
+            self._scheduling.again(lane, job, self._ctx.steady_s())
+
+    async def end_unsent(self, lane: Lane, job: Job) -> None:
+        """End a message that must not go any more, by what the checks say now."""
+        now_ms = self._ctx.unix_ms()
+        kind, reason = "expired", "expired"
+        if job.unknown:
+            kind, reason = "failed", "outcome_unknown"
+        elif now_ms < job.message.expires_ms:
+            withdrawn = self._ctx.optouts.forbids(job.message, now_ms)
+            kind, reason = ("rejected", "consent_withdrawn") if withdrawn else valid_cause(job)
+        consent = job.message.record["consent"] if kind == "rejected" else None
+        event = self._finish.event(job, kind, reason=reason, attempt=job.attempt or None, consent=consent)
+        if kind == "rejected":
+            self._ctx.metrics.rejected.labels(reason).inc()
+        await self._finish.settle(lane, job, event, "policy" if job.unknown else "check")
+        self._scheduling.finished(lane, job)
+
+    # -- after the write ---------------------------------------------------------------------------------------------
+    async def _after(self, lane: Lane, job: Job, outcome: Outcome) -> None:
+        now_s = self._ctx.steady_s()
+        settings = self._ctx.settings.sender
+        what = decide(outcome, spent=job.spent, max_attempts=settings.max_attempts, jitter=self._ctx.random.random())
+        self._ctx.metrics.send_attempts.labels(lane.number, outcome.kind.value).inc()
+        if job.written_s:
+            self._ctx.metrics.send_duration.observe(max(0.0, now_s - job.written_s))
+        self._steer(lane, job, outcome, what, now_s)
+        job.stage = Stage.SETTLING
+        self._scheduling.wake(lane)
+        if what.spends:
+            job.spent += 1
+        if what.action == "settle":
+            await self._settled(lane, job, outcome, what, now_s)
+        elif what.action == "unknown":
+            await self._unknown(lane, job, now_s)
+        else:
+            await self._returned(lane, job, what)
+
+    def _steer(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
+        """Let the answer halt or free the number and its host."""
+        scopes = {"number": lane.number_scope, "host": lane.host_scope}
+        if what.halt is not None:
+            scope = scopes[what.halt]
+            if job.written_s and job.written_s < scope.ended_s:
+                return  # written before the last spell ended: it says nothing about now
+            scope.word = what.stop or scope.word
+            asked_s = outcome.retry_after_s if outcome.retry_after_s is not None else what.delay_s or None
+            scope.halt.refused(now_s, asked_s, self._ctx.random.random())
+            self._ctx.metrics.throttled.labels(lane.number, scope.word).inc()
+        elif outcome.http_status is not None:
+            for scope in scopes.values():
+                since_s = scope.halt.since_s
+                if since_s is not None and job.written_s >= since_s:
+                    scope.halt.accepted(now_s)
+                    scope.ended_s = now_s
+
+    async def _settled(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
+        if what.withdraws:
+            await self._finish.withdraw(lane, job)
+        accepted = what.outcome == "accepted"
+        event = self._finish.event(
+            job,
+            what.outcome or "failed",
+            reason=what.reason,
+            detail=outcome.detail,
+            attempt=job.attempt,
+            message_id=outcome.message_id,
+            wa_id=outcome.wa_id,
+            http_status=outcome.http_status,
+            error_code=outcome.error_code,
+            queue_ms=self._queue_ms(job, now_s),
+            api_ms=int((now_s - job.written_s) * 1000) if job.written_s else None,
+            consent=job.message.record["consent"] if accepted else None,
+        )
+        await self._finish.settle(lane, job, event, "answer", message_id=outcome.message_id)
+        self._scheduling.finished(lane, job)
+
+    def _queue_ms(self, job: Job, now_s: float) -> int | None:
+        if not job.written_s:
+            return None
+        return max(0, self._ctx.unix_ms() - int((now_s - job.written_s) * 1000) - job.message.source_ms)
+
+    async def _returned(self, lane: Lane, job: Job, what: Decision) -> None:
+        kind = "void" if what.action == "void" else "returned"
+        reason = what.reason or "transient"
+        await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, kind, reason=reason))
+        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
+        waits_s = 0.0 if what.halt is not None else what.delay_s
+        due_ms = now_ms + int(waits_s * 1000)
+        if what.halt is not None or waits_s > self._ctx.settings.sender.lane_wait_max_s:
+            await self._finish.defer(lane, job, reason, due_ms)
+            if goes_through_gate(due_ms, now_ms) and not job.unknown:
+                self._scheduling.park(lane, job)
+                return
+        self._scheduling.again(lane, job, due_to_steady_s(due_ms, now_ms, now_s), first=what.halt is not None)
+
+    async def _unknown(self, lane: Lane, job: Job, now_s: float) -> None:
+        job.unknown = True
+        job.unknown_since_s = now_s
+        job.resend = False
+        state = lane.ledger.of(job.message.request_id)
+        if state is not None:
+            state.ever_unknown = True
+        job.stage = Stage.UNKNOWN
+        lane.unknown[job.message.request_id] = job
+        await self._finish.defer(lane, job, "transient", self._ctx.unix_ms())
+        self._scheduling.follow(lane, job)
+
+    def _probe_over(self, lane: Lane) -> None:
+        now_s = self._ctx.steady_s()
+        for scope in (lane.number_scope, lane.host_scope):
+            scope.halt.probe_lost(now_s)

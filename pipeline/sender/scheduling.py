@@ -1,0 +1,169 @@
+"""Which message goes next, and when to look again: queues, alarms and windows of a lane. Synchronous, on the loop.
+
+`Scheduling` knows nothing of HTTP or Kafka writes; `Dispatch` (the pump) is called through `wake`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.sender.context import Context
+from pipeline.sender.jobs import Chain, Job, Stage
+from pipeline.sender.lane import (
+    DELAYED_WINDOW_HIGH,
+    DELAYED_WINDOW_LOW,
+    JOBS_HIGH,
+    JOBS_LOW,
+    READY_WINDOW_HIGH,
+    READY_WINDOW_LOW,
+    Lane,
+)
+from pipeline.streams.topics import DELAYED, READY
+
+
+class Scheduling:
+    """Moves jobs between waiting, queued and gone."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.pump: Callable[[Lane], None] = lambda _lane: None
+        self.copy_follower: Callable[[Lane, Job], None] = lambda _lane, _job: None
+        self._ready = frozenset(ctx.settings.topic(name) for name in READY)
+        self._delayed = frozenset(ctx.settings.topic(name) for name in DELAYED)
+
+    def is_delayed(self, topic: str) -> bool:
+        """Whether a full topic name is one of the delayed tiers."""
+        return topic in self._delayed
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+    def enter(self, lane: Lane, job: Job) -> None:
+        """A new message: into its chain, and into the queue if it is its turn."""
+        lane.jobs[job.message.request_id] = job
+        lane.backlog[job.priority] += 1
+        if job.message.via_gate:
+            lane.parked.add(job.message.request_id)
+            return
+        chain = lane.chains.add(job)
+        head = chain.head
+        if head is job:
+            lane.offer(chain, self._ctx.steady_s())
+        elif (head.deferred or head.stage is Stage.UNKNOWN) and not job.deferred:
+            self.copy_follower(lane, job)
+
+    def again(self, lane: Lane, job: Job, due_s: float, *, first: bool = False) -> None:
+        """A message in hand goes back to its place; it is tried again when it is due."""
+        job.stage = Stage.WAITING
+        job.due_s = due_s
+        self.free_recipient(lane, job)
+        if job.chain is not None:
+            lane.offer(job.chain, self._ctx.steady_s(), first=first)
+            self.follow(lane, job)
+        self.wake(lane)
+
+    def follow(self, lane: Lane, job: Job) -> None:
+        """Whoever stands behind a deferred message is copied, too, so that no window waits for it."""
+        if job.chain is None or not (job.deferred or job.stage is Stage.UNKNOWN):
+            return
+        for follower in job.chain.jobs[1:]:
+            if not follower.deferred and follower.stage is Stage.WAITING:
+                self.copy_follower(lane, follower)
+
+    def finished(self, lane: Lane, job: Job) -> None:
+        """A message is done: the next one of its chain may go."""
+        job.stage = Stage.FINISHED
+        self.leave(lane, job)
+
+    def park(self, lane: Lane, job: Job) -> None:
+        """A message that waits an hour or more is outside the order: it stays known, but holds nobody up."""
+        job.stage = Stage.WAITING
+        lane.parked.add(job.message.request_id)
+        self.free_recipient(lane, job)
+        self._leave_chain(lane, job)
+
+    def leave(self, lane: Lane, job: Job) -> None:
+        """Take a message out of memory; what stands for it on a topic is all that is left of it."""
+        if lane.jobs.get(job.message.request_id) is job:
+            del lane.jobs[job.message.request_id]
+            lane.backlog[job.priority] -= 1
+        lane.unknown.pop(job.message.request_id, None)
+        lane.parked.discard(job.message.request_id)
+        self.free_recipient(lane, job)
+        self._leave_chain(lane, job)
+        self.make_room(lane)
+
+    def _leave_chain(self, lane: Lane, job: Job) -> None:
+        chain = lane.chains.remove(job)
+        if chain is not None:
+            lane.offer(chain, self._ctx.steady_s())
+            self.follow(lane, chain.head)
+        self.wake(lane)
+
+    # -- one message in hand per recipient, where no callback data tells messages apart ------------------------------
+    def hold_recipient(self, lane: Lane, chain: Chain) -> bool:
+        """Reserve the recipient of a chain's head; False if another chain has it: this one is queued after it."""
+        if lane.profile.echoes_callback_data:
+            return True
+        recipient = chain.head.message.recipient
+        waiting = lane.busy_recipients.get(recipient)
+        if waiting is not None:
+            waiting.append(chain)
+            return False
+        lane.busy_recipients[recipient] = []
+        chain.head.holds_recipient = True
+        return True
+
+    def free_recipient(self, lane: Lane, job: Job) -> None:
+        """Give the recipient back; chains that waited for it are queued."""
+        if lane.profile.echoes_callback_data or not job.holds_recipient:
+            return
+        job.holds_recipient = False
+        waiting = lane.busy_recipients.pop(job.message.recipient, None)
+        for chain in waiting or ():
+            if chain.jobs:
+                lane.offer(chain, self._ctx.steady_s(), first=True)
+
+    # -- windows -----------------------------------------------------------------------------------------------------
+    def check_room(self, lane: Lane, tp: tuple[str, int]) -> None:
+        """Fetch no more of a partition whose window is full, or of any ready topic when memory is."""
+        window = self._ctx.stream.windows.of(tp)
+        high = DELAYED_WINDOW_HIGH if self.is_delayed(tp[0]) else READY_WINDOW_HIGH
+        full = window is not None and len(window) >= high
+        crowded = tp[0] in self._ready and len(lane.jobs) - len(lane.parked) >= JOBS_HIGH
+        if (full or crowded) and tp not in lane.paused:
+            lane.paused.add(tp)
+            self._ctx.stream.pause(tp)
+
+    def make_room(self, lane: Lane) -> None:
+        """Fetch partitions again whose windows have room."""
+        if not lane.paused or lane.closed:
+            return
+        for tp in list(lane.paused):
+            window = self._ctx.stream.windows.of(tp)
+            delayed = self.is_delayed(tp[0])
+            low = DELAYED_WINDOW_LOW if delayed else READY_WINDOW_LOW
+            roomy = (window is None or len(window) <= low) and (
+                delayed or len(lane.jobs) - len(lane.parked) <= JOBS_LOW
+            )
+            if roomy:
+                lane.paused.discard(tp)
+                self._ctx.stream.resume(tp)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+    def wake(self, lane: Lane) -> None:
+        """Look at the lane in the next loop step, however often this is called before."""
+        self.look_at(lane, self._ctx.steady_s())
+
+    def look_at(self, lane: Lane, when_s: float) -> None:
+        """Look at the lane then, unless that happens earlier anyway."""
+        if lane.closed or when_s >= lane.timer_at:
+            return
+        if lane.timer is not None:
+            lane.timer.cancel()
+        lane.timer_at = when_s
+        delay_s = max(0.0, when_s - self._ctx.steady_s())
+        lane.timer = self._ctx.loop.call_later(delay_s, self._ring, lane)
+
+    def _ring(self, lane: Lane) -> None:
+        lane.timer, lane.timer_at = None, float("inf")
+        if not lane.closed:
+            self.pump(lane)

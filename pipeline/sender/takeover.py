@@ -1,0 +1,146 @@
+"""Taking a lane over: nothing is sent before its history is read. One task per lane; the numbered steps are the order.
+
+Heartbeats go on meanwhile, as this does not run inside the assignment callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaException
+
+from pipeline.errors import InvariantBroken
+from pipeline.records.ledger import ledger_record
+from pipeline.sender.context import KAFKA_RETRY_S, Context
+from pipeline.sender.finish import Finish
+from pipeline.sender.intake import Intake
+from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, BROKER_SKEW_S, DELAYED_WINDOW_HIGH, Lane
+from pipeline.sender.ledger_state import LedgerState
+from pipeline.sender.replay import LedgerReader, Standing
+from pipeline.sender.scheduling import Scheduling
+from pipeline.streams.follow import Follower
+from pipeline.streams.topics import DELAYED, READY
+from pipeline.throttle.bucket import Bucket, inherited_tokens
+
+log = structlog.get_logger(__name__)
+
+INTAKE_LOOK_S = 0.02
+
+
+class Takeover:
+    """Opens lanes."""
+
+    def __init__(
+        self, ctx: Context, finish: Finish, scheduling: Scheduling, intake: Intake, reader: LedgerReader,
+        account_follower: Follower, group: str,
+    ) -> None:  # fmt: skip
+        self._ctx, self._finish, self._scheduling, self._intake = ctx, finish, scheduling, intake
+        self._reader, self._account_follower, self._group = reader, account_follower, group
+        self._ready = [ctx.settings.topic(name) for name in READY]
+        self._delayed = [ctx.settings.topic(name) for name in DELAYED]
+
+    async def open(self, lane: Lane, group_generation: int) -> None:
+        """Take a lane over.
+
+        Raises:
+            AssignmentLost: the lane was closed meanwhile.
+        """
+        began_s = self._ctx.steady_s()
+        await self._account_follower.caught_up.wait()
+        # Step 1: read the ledger from the mark, or from the dedupe window, whichever comes first.
+        state, end = await self._until_kafka_answers(lane, self._history, lane)
+        # Step 2: from here on our generation acts. A group that was made anew counts from 1 again: go on from the
+        # ledger's number, so that what we write is not taken for a predecessor's.
+        lane.generation = max(group_generation, (state.generation or 0) + 1)
+        opened = ledger_record("opened", lane.generation, owner=self._ctx.owner)
+        receipt = await self._finish.write_unread(lane, opened)
+        opened_s = self._ctx.steady_s()
+        # Step 3: what predecessors wrote between our reading and our opening.
+        await self._until_kafka_answers(lane, self._reader.read, lane.partition, end, receipt.offset + 1, state.apply)
+        if state.generation != lane.generation:
+            raise InvariantBroken(f"{lane.key}: generation {state.generation} acts, ours is {lane.generation}")
+        lane.ledger = state
+        lane.tail_offset = receipt.offset + 1
+        # Step 4: who waits. The delayed topics come through the stream; nothing goes before they are read to their end.
+        standings = await self._until_kafka_answers(lane, self._standings, lane)
+        drop_committed_events(state, standings)
+        await self._delayed_read(lane, standings)
+        # Step 5: the bucket, empty at the last attempt's broker time and refilled since; pair buckets likewise.
+        self._fill_buckets(lane, receipt.timestamp_ms, opened_s)
+        # Step 6: records that came meanwhile become jobs; ids of unknown outcome hold their chains.
+        self._ctx.optouts.require(min((early.message.source_ms for early in lane.early), default=receipt.timestamp_ms))
+        lane.is_open = True
+        self._intake.open(lane)
+        log.info(
+            "lane_opened",
+            lane=lane.key,
+            generation=lane.generation,
+            ids=len(lane.ledger.ids),
+            jobs=len(lane.jobs),
+            unknown=len(lane.unknown),
+            tokens=round(lane.bucket.tokens(self._ctx.steady_s()), 1),
+            duration_ms=round((self._ctx.steady_s() - began_s) * 1000),
+        )
+        self._scheduling.wake(lane)
+
+    async def _until_kafka_answers(self, lane: Lane, work: Any, *args: Any) -> Any:
+        while True:
+            await self._ctx.ours(lane)
+            try:
+                return await asyncio.to_thread(work, *args)
+            except (KafkaException, TimeoutError) as exc:
+                log.warning("takeover_waits_for_kafka", lane=lane.key, error=str(exc))
+                await asyncio.sleep(KAFKA_RETRY_S)
+
+    def _history(self, lane: Lane) -> tuple[LedgerState, int]:
+        """Fold the ledger into a state; blocks, in a thread."""
+        window_ms = int(self._ctx.settings.sender.dedupe_window_s * 1000)
+        start, end = self._reader.begin_and_end(lane.partition, window_ms)
+        mark = self._ctx.account.mark(lane.key)
+        state = LedgerState()
+        if mark is not None:
+            needed, generation, last_ms = mark
+            if needed <= start:
+                start, state = needed, LedgerState(generation)
+            state.last_attempt_ms = last_ms
+        self._reader.read(lane.partition, start, end, state.apply)
+        return state, end
+
+    def _standings(self, lane: Lane) -> dict[str, Standing]:
+        return self._reader.standings(self._group, [*self._ready, *self._delayed], lane.partition)
+
+    async def _delayed_read(self, lane: Lane, standings: dict[str, Standing]) -> None:
+        windows = self._ctx.stream.windows
+        for topic in self._delayed:
+            standing = standings[topic]
+            while standing.end > standing.committed:
+                await self._ctx.ours(lane)
+                window = windows.of((topic, lane.partition))
+                last = window.last_opened if window is not None else None
+                if last is not None and (last >= standing.end - 1 or (window and len(window) >= DELAYED_WINDOW_HIGH)):
+                    break
+                await asyncio.sleep(INTAKE_LOOK_S)
+
+    def _fill_buckets(self, lane: Lane, opened_ms: int, opened_s: float) -> None:
+        last_ms = lane.ledger.last_attempt_ms
+        tokens = inherited_tokens(
+            last_attempt_s=last_ms / 1000 if last_ms is not None else None,
+            opened_s=opened_ms / 1000,
+            limit=lane.limit,
+            slack_s=BROKER_SKEW_S + ATTEMPT_AGE_MAX_S,
+        )
+        lane.bucket = Bucket(lane.limit, tokens=tokens, now_s=opened_s)
+        if lane.pairs is not None:
+            for recipient, times in lane.ledger.recent_pairs(opened_ms).items():
+                lane.pairs.seed(recipient, [opened_s - (opened_ms - at_ms) / 1000 for at_ms in times], opened_s)
+
+
+def drop_committed_events(state: LedgerState, standings: dict[str, Standing]) -> None:
+    """Forget events of settled requests whose records are committed: they were written before that."""
+    for known in state.ids.values():
+        if known.settled and known.place is not None:
+            standing = standings.get(known.place[0])
+            if standing is not None and known.place[2] < standing.committed:
+                known.event = None

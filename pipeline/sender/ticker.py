@@ -1,0 +1,115 @@
+"""What a sender does by the clock: figures, expired messages, unknown outcomes, halts, marks, watchdog. One task."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from confluent_kafka import KafkaException
+
+from pipeline.errors import InvariantBroken
+from pipeline.health import Health
+from pipeline.logs import Repeats
+from pipeline.sender.context import Context
+from pipeline.sender.dispatch import Dispatch
+from pipeline.sender.halts import Halts
+from pipeline.sender.handover import Handover
+from pipeline.sender.lane import Lane
+from pipeline.sender.unknown import Unknowns
+from pipeline.throttle.priority import PRIORITIES
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.25
+UNKNOWN_EVERY = 2
+FIGURES_EVERY = 4
+SWEEP_EVERY = 20
+MARK_EVERY = 120
+FORGET_EVERY = 240
+STALL_S = 120.0
+"""With work, and no reason of the contract's to stand still, something must be settled within this time."""
+STALE_OPT_OUTS_S = 300.0
+"""Opt-outs that stay stale are a reason to wait only so long: then a new process may read them better."""
+
+
+class Ticker:
+    """Ticks until it is cancelled."""
+
+    def __init__(
+        self, ctx: Context, dispatch: Dispatch, unknowns: Unknowns, handover: Handover, health: Health
+    ) -> None:
+        self._ctx, self._dispatch, self._unknowns = ctx, dispatch, unknowns
+        self._handover, self._health = handover, health
+        self._halts = Halts(ctx)
+        self._repeats = Repeats()
+        self._progress = (-1, ctx.steady_s())
+
+    async def run(self) -> None:
+        """Tick for ever.
+
+        Raises:
+            InvariantBroken: nothing has moved for too long.
+        """
+        count = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            count += 1
+            for lane in list(self._ctx.lanes.values()):
+                if lane.is_open and not lane.draining:
+                    await self._tick(lane, count)
+            if count % UNKNOWN_EVERY == 0:
+                self._unknowns.release_if_idle()
+            if count % FIGURES_EVERY == 0:
+                self._watch()
+
+    async def _tick(self, lane: Lane, count: int) -> None:
+        self._halts.tick(lane)
+        if count % UNKNOWN_EVERY == 0:
+            try:
+                await self._unknowns.tick(lane)
+            except (KafkaException, TimeoutError) as exc:
+                if self._repeats.pass_now("unknown", self._ctx.steady_s()) is not None:
+                    log.warning("evidence_waits_for_kafka", lane=lane.key, error=str(exc))
+        if count % FIGURES_EVERY == 0:
+            self._figures(lane)
+        if count % SWEEP_EVERY == 0:
+            self._dispatch.sweep(lane)
+        if count % MARK_EVERY == 0:
+            await self._handover.mark(lane)
+        if count % FORGET_EVERY == 0 and lane.ledger.last_attempt_ms is not None:
+            window_ms = int(self._ctx.settings.sender.dedupe_window_s * 1000)
+            lane.ledger.forget_older(lane.ledger.last_attempt_ms - window_ms)
+
+    def _figures(self, lane: Lane) -> None:
+        metrics, now_s, now_ms = self._ctx.metrics, self._ctx.steady_s(), self._ctx.unix_ms()
+        reasons = self._dispatch.stop_reasons(lane)
+        metrics.show_stops(lane.number, reasons)
+        metrics.bucket_tokens.labels(lane.number).set(lane.bucket.tokens(now_s))
+        rate = 0.0 if reasons else lane.bucket.limit.rate_per_s
+        metrics.rate_limit_per_second.labels(lane.number).set(rate)
+        for name, backlog, oldest_ms in zip(PRIORITIES, lane.backlog, lane.oldest_source_ms(), strict=True):
+            metrics.ready_backlog.labels(lane.number, name).set(backlog)
+            age_s = max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else 0.0
+            metrics.oldest_ready_seconds.labels(lane.number, name).set(age_s)
+        metrics.seconds_to_drain.labels(lane.number).set(len(lane.jobs) / lane.limit.rate_per_s)
+        metrics.opt_out_reader_lag.set(self._ctx.optouts.lag_s(now_s))
+
+    def _watch(self) -> None:
+        """Nothing settled although something may go: the process is stuck, whatever it looks like."""
+        now_s, settled = self._ctx.steady_s(), self._ctx.settled_count
+        if settled != self._progress[0] or not any(self._should_move(lane) for lane in self._ctx.lanes.values()):
+            self._progress = (settled, now_s)
+        stuck_s = now_s - self._progress[1]
+        self._ctx.metrics.watchdog_seconds_since_progress.set(stuck_s)
+        if stuck_s > STALL_S:
+            what = {lane.key: (len(lane.jobs), lane.in_flight, lane.on_way) for lane in self._ctx.lanes.values()}
+            self._health.report_stall("lanes", f"nothing settled for {stuck_s:.0f} s")
+            raise InvariantBroken(f"nothing settled for {stuck_s:.0f} s; (jobs, in flight, on way) by lane: {what}")
+
+    def _should_move(self, lane: Lane) -> bool:
+        if not lane.is_open:
+            return not lane.kafka_away and self._ctx.stream.lease.valid
+        reasons = self._dispatch.stop_reasons(lane)
+        if self._ctx.optouts.lag_s(self._ctx.steady_s()) > STALE_OPT_OUTS_S:
+            reasons.discard("opt_outs_stale")
+        return not reasons and any(lane.chains.waiting())

@@ -1,0 +1,142 @@
+"""Awaitable, idempotent production. What a caller got no answer for is not on Kafka as far as it may know.
+
+librdkafka calls back in one poll thread; results are handed to the event loop in batches, one wake-up for many.
+`produce` and `send` are called on the loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from pipeline.records.codec import Headers
+
+POLL_S = 0.1
+CLOSE_TIMEOUT_S = 10.0
+
+
+class Receipt(NamedTuple):
+    """Where a record was stored: offset and the broker's time in milliseconds."""
+
+    offset: int
+    timestamp_ms: int
+
+
+Done = Callable[[Receipt | None, KafkaError | None], None]
+
+
+class Delivery:
+    """An idempotent producer (acks=all) for one event loop.
+
+    Args:
+        conf: librdkafka properties, as `producer_conf` makes them.
+        loop: The loop that callbacks run on.
+    """
+
+    def __init__(self, conf: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._producer = Producer(conf)
+        self._loop = loop
+        self._done: deque[tuple[Done, Receipt | None, KafkaError | None]] = deque()
+        self._scheduled = False
+        self._stop = False
+        self._thread = threading.Thread(target=self._poll, name="delivery", daemon=True)
+        self._thread.start()
+
+    def warm_up(self, topics: list[str], timeout_s: float) -> None:
+        """Fetch metadata of the topics that will be written, so that the first record does not wait for it. Blocks.
+
+        Raises:
+            KafkaException: no broker answered in time.
+        """
+        for topic in topics:
+            self._producer.list_topics(topic, timeout=timeout_s)
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: str | bytes | None,
+        headers: Headers | None,
+        done: Done,
+        partition: int = -1,
+    ) -> None:
+        """Queue a record; `done(receipt, error)` is called on the loop when its fate is known.
+
+        Raises:
+            BufferError: librdkafka's queue is full.
+            KafkaException: librdkafka refuses it at once, e.g. because it is too large.
+        """
+        finished = self._done
+
+        def delivered(error: KafkaError | None, message: Any) -> None:  # in the poll thread
+            receipt = None if error is not None else Receipt(message.offset(), message.timestamp()[1])
+            finished.append((done, receipt, error))
+
+        self._producer.produce(topic, value, key, partition, delivered, headers=headers)
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: str | bytes | None = None,
+        headers: Headers | None = None,
+        partition: int = -1,
+    ) -> asyncio.Future[Receipt]:
+        """Queue a record; the future ends when all in-sync replicas have it.
+
+        Raises (by the future):
+            KafkaException: it was not stored in time, or its fate is unknown.
+        """
+        future: asyncio.Future[Receipt] = self._loop.create_future()
+
+        def done(receipt: Receipt | None, error: KafkaError | None) -> None:
+            if future.done():
+                return
+            if receipt is None:
+                future.set_exception(KafkaException(error))
+            else:
+                future.set_result(receipt)
+
+        try:
+            self.produce(topic, value, key, headers, done, partition)
+        except BufferError:
+            future.set_exception(KafkaException(KafkaError(KafkaError._QUEUE_FULL)))
+        except KafkaException as exc:
+            future.set_exception(exc)
+        return future
+
+    def __len__(self) -> int:
+        """Records queued or on their way."""
+        return len(self._producer)
+
+    def _poll(self) -> None:
+        poll, done = self._producer.poll, self._done
+        while not self._stop:
+            poll(POLL_S)
+            # poll() returns after the callbacks of one batch: wake the loop once for all of them
+            if done and not self._scheduled:
+                self._scheduled = True
+                try:
+                    self._loop.call_soon_threadsafe(self._resolve)
+                except RuntimeError:
+                    return  # the loop is closed: nobody waits any more
+
+    def _resolve(self) -> None:
+        self._scheduled = False
+        done = self._done
+        while done:
+            call, receipt, error = done.popleft()
+            call(receipt, error)
+
+    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> int:
+        """Flush and stop; returns how many records were still undelivered (their futures may never end)."""
+        left: int = await asyncio.to_thread(self._producer.flush, timeout_s)
+        self._stop = True
+        await asyncio.to_thread(self._thread.join, 1.0)
+        self._resolve()
+        return left

@@ -1,0 +1,103 @@
+"""Which records of a partition are finished, and how far a commit may go: only over the gapless finished beginning.
+
+Pure; touched only on the event loop. One `AckWindow` per assigned partition, made anew with each assignment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+
+class TopicPartition(NamedTuple):
+    """A partition, equal and hashing like Faust's TP."""
+
+    topic: str
+    partition: int
+
+
+class AckWindow:
+    """Offsets of one partition from the first unfinished one on, in the order of delivery."""
+
+    __slots__ = ("_finished", "_pending", "last_opened", "position")
+
+    def __init__(self) -> None:
+        self._pending: deque[int] = deque()
+        self._finished: set[int] = set()
+        self.position: int | None = None
+        self.last_opened: int | None = None
+
+    def __len__(self) -> int:
+        """Records delivered, and not yet covered by the position."""
+        return len(self._pending)
+
+    def open(self, offset: int) -> bool:
+        """A record was delivered.
+
+        Returns:
+            False if it is not newer than the last one delivered: it is here already.
+        """
+        if self.last_opened is not None and offset <= self.last_opened:
+            return False
+        self.last_opened = offset
+        self._pending.append(offset)
+        return True
+
+    def done(self, offset: int) -> None:
+        """A record is finished: everything that it caused is on Kafka. Unknown offsets change nothing."""
+        if not self._pending or offset < self._pending[0]:
+            return
+        self._finished.add(offset)
+        pending, finished = self._pending, self._finished
+        while pending and pending[0] in finished:
+            first = pending.popleft()
+            finished.discard(first)
+            self.position = first + 1
+
+    @property
+    def first_unfinished(self) -> int | None:
+        """Lowest offset that a commit must not pass, or None."""
+        return self._pending[0] if self._pending else None
+
+
+class Windows:
+    """The windows of all assigned partitions of a process."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, int], AckWindow] = {}
+        self.finished = 0
+
+    def open(self, tp: tuple[str, int], offset: int) -> bool:
+        """A record was delivered; False if it was delivered before in this assignment."""
+        window = self._windows.get(tp)
+        if window is None:
+            window = self._windows[tp] = AckWindow()
+        return window.open(offset)
+
+    def done(self, tp: tuple[str, int], offset: int) -> None:
+        """A record is finished. After its partition was taken away this changes nothing."""
+        window = self._windows.get(tp)
+        if window is not None:
+            self.finished += 1
+            window.done(offset)
+
+    def of(self, tp: tuple[str, int]) -> AckWindow | None:
+        """The window of a partition, or None if nothing of it was delivered in this assignment."""
+        return self._windows.get(tp)
+
+    def position(self, tp: tuple[str, int]) -> int | None:
+        """Offset up to which everything is finished, or None if nothing is."""
+        window = self._windows.get(tp)
+        return window.position if window is not None else None
+
+    def unfinished(self) -> int:
+        """Records delivered and not finished, over all partitions."""
+        return sum(len(window) for window in self._windows.values())
+
+    def partitions(self) -> list[tuple[str, int]]:
+        """Partitions that have a window."""
+        return list(self._windows)
+
+    def forget_all(self) -> None:
+        """The assignment ended: what is finished from now on is not committed by us."""
+        self._windows.clear()

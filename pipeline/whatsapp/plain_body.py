@@ -1,0 +1,158 @@
+"""Bodies of the types without inner kinds: text, media, location, contacts, reaction, and v1's `hsm`.
+
+Pydantic models with the documented limits; data only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from pipeline.whatsapp.body_parts import Id, Part, Words
+
+TEXT_CHARS_MAX: Final = 4_096  # Meta, On-Premises messages reference
+WAMID_CHARS_MAX: Final = 128  # Meta, messages reference
+CONTACTS_MAX: Final = 257
+LIST_MAX: Final = 50
+HSM_PARAMETERS_MAX: Final = 100
+
+MessageId = Annotated[str, StringConstraints(min_length=1, max_length=WAMID_CHARS_MAX)]
+
+
+class Text(Part):
+    """A text message."""
+
+    body: Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARS_MAX)]
+    preview_url: bool | None = None
+
+
+class Reaction(Part):
+    """A reaction to a message; an empty `emoji` takes it back."""
+
+    message_id: MessageId
+    emoji: Annotated[str, StringConstraints(max_length=32)]
+
+
+class Context(Part):
+    """The message that this one answers."""
+
+    message_id: MessageId
+
+
+class ContactName(Part):
+    """A name: as shown, plus at least one of its parts (Meta, On-Premises messages reference)."""
+
+    formatted_name: Words
+    first_name: Words | None = None
+    last_name: Words | None = None
+    middle_name: Words | None = None
+    suffix: Words | None = None
+    prefix: Words | None = None
+
+    @model_validator(mode="after")
+    def _has_a_part(self) -> ContactName:
+        parts = (self.first_name, self.last_name, self.middle_name, self.suffix, self.prefix)
+        if not any(parts):
+            raise ValueError("needs one more part of the name beside formatted_name, e.g. first_name")
+        return self
+
+
+class Phone(Part):
+    """A phone number of a contact."""
+
+    phone: Words
+    type: Words | None = None
+    wa_id: Id | None = None
+
+
+class Email(Part):
+    """An e-mail address of a contact."""
+
+    email: Words
+    type: Words | None = None
+
+
+class Url(Part):
+    """A web address of a contact."""
+
+    url: Words
+    type: Words | None = None
+
+
+class Address(Part):
+    """A postal address of a contact."""
+
+    street: Words | None = None
+    city: Words | None = None
+    state: Words | None = None
+    zip: Words | None = None
+    country: Words | None = None
+    country_code: Words | None = None
+    type: Words | None = None
+
+
+class Organisation(Part):
+    """Where a contact works."""
+
+    company: Words | None = None
+    department: Words | None = None
+    title: Words | None = None
+
+
+class Contact(Part):
+    """One contact card."""
+
+    name: ContactName
+    birthday: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    phones: list[Phone] = Field([], max_length=LIST_MAX)
+    emails: list[Email] = Field([], max_length=LIST_MAX)
+    urls: list[Url] = Field([], max_length=LIST_MAX)
+    addresses: list[Address] = Field([], max_length=LIST_MAX)
+    org: Organisation | None = None
+
+
+Contacts = Annotated[list[Contact], Field(min_length=1, max_length=CONTACTS_MAX)]
+
+
+class HsmLanguage(Part):
+    """Language of a highly structured message; `fallback` was removed in client 2.27.8."""
+
+    policy: Literal["deterministic"]
+    code: Id
+
+
+class HsmCurrency(Part):
+    """An amount of money in thousandths."""
+
+    currency_code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    amount_1000: int
+
+
+class UnixEpoch(Part):
+    """A moment."""
+
+    timestamp: int
+
+
+class HsmDateTime(Part):
+    """A moment that the recipient's client writes."""
+
+    unix_epoch: UnixEpoch
+
+
+class HsmParameter(Part):
+    """One parameter, with the text for clients that cannot write it themselves."""
+
+    default: Words
+    currency: HsmCurrency | None = None
+    date_time: HsmDateTime | None = None
+
+
+class Hsm(Part):
+    """The template message of old v1 clients (Meta, On-Premises messages reference; deprecated since 2.39)."""
+
+    namespace: Id
+    element_name: Id
+    language: HsmLanguage
+    localizable_params: list[HsmParameter] = Field([], max_length=HSM_PARAMETERS_MAX)

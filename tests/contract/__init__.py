@@ -1,0 +1,1 @@
+"""Contract tests: schemas, recorded webhooks and error bodies; adding a case is adding a file."""

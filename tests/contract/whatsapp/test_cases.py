@@ -1,0 +1,96 @@
+"""Recorded answers, webhooks and bodies, one file per case: adding a case is adding a file.
+
+`answers/`: status, headers, body and the fields that the outcome must have (clock reading 1795300000).
+`webhooks/`: body, number of the path and the events that it must become, or the error. `bodies/`: a message and the
+beginnings of the problems that each profile must find. `known_codes.json`: every published error code with the HTTP
+statuses that it comes with and what it must lead to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from pipeline.whatsapp.answer import classify
+from pipeline.whatsapp.bodies import check_message
+from pipeline.whatsapp.codes import CODES
+from pipeline.whatsapp.profiles import PROFILES
+from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
+
+HERE = Path(__file__).parent
+NOW_S = 1_795_300_000.0
+RECEIVED_AT = "2026-11-22T10:00:00.000Z"
+EVENT_FIELDS = {
+    *("event_id", "type", "at", "received_at", "number", "recipient", "user_id", "message_id", "status"),
+    *("request_id", "attempt", "error_code", "errors", "pricing", "profile", "body"),
+}
+KNOWN_CODES: list[dict[str, Any]] = orjson.loads((HERE / "known_codes.json").read_bytes())
+
+
+def cases(folder: str) -> list[Any]:
+    """All cases of a folder, as parameters named after their files."""
+    files = sorted((HERE / folder).glob("*.json"))
+    assert files, f"no cases in {folder}"
+    return [pytest.param(orjson.loads(file.read_bytes()), id=file.stem) for file in files]
+
+
+def raw(body: Any) -> bytes:
+    """The bytes of a case's body: a string stands for itself, anything else for its JSON."""
+    return body.encode() if isinstance(body, str) else orjson.dumps(body)
+
+
+@pytest.mark.parametrize("case", cases("answers"))
+def test_answer_becomes_outcome(case: dict[str, Any]) -> None:
+    """An answer leads to the outcome that its file names."""
+    outcome = classify(case["status"], case["headers"], raw(case["body"]), NOW_S)
+    found = {name: getattr(outcome, name) for name in case["expect"]}
+    assert found == case["expect"], case["promise"]
+
+
+@pytest.mark.parametrize("case", cases("webhooks"))
+def test_webhook_becomes_events(case: dict[str, Any]) -> None:
+    """A webhook becomes the events that its file names, with every field of the contract, or the error it names."""
+    if "error" in case:
+        with pytest.raises(WebhookError, match=case["error"]):
+            parse_webhook(raw(case["body"]), received_at=RECEIVED_AT, number=case["number"])
+        return
+    events = parse_webhook(raw(case["body"]), received_at=RECEIVED_AT, number=case["number"])
+    assert [set(event) for event in events] == [EVENT_FIELDS] * len(case["expect"])
+    found = [{name: event[name] for name in expected} for event, expected in zip(events, case["expect"], strict=True)]
+    assert found == case["expect"], case["promise"]
+    assert len({event["event_id"] for event in events}) == len(events)
+
+
+@pytest.mark.parametrize("profile", list(PROFILES))
+@pytest.mark.parametrize("case", cases("bodies"))
+def test_body_is_judged(case: dict[str, Any], profile: str) -> None:
+    """A message has exactly the problems that its file names for the profile; 360dialog judges like the Cloud API."""
+    expected = case["v1" if profile == "v1" else "cloud"]
+    found = check_message(case["message"], profile)
+    assert len(found) == len(expected), (case["promise"], found)
+    assert all(any(problem.startswith(start) for problem in found) for start in expected), (case["promise"], found)
+
+
+@pytest.mark.parametrize("known", KNOWN_CODES, ids=lambda known: str(known["code"]))
+def test_every_published_code_has_a_row(known: dict[str, Any]) -> None:
+    """Every published code leads to what is written for it, with every HTTP status that it is known to come with."""
+    row = CODES[known["code"]]
+    assert row.shape == known["shape"]
+    body = (
+        {"error": {"message": "m", "type": "OAuthException", "code": known["code"]}}
+        if row.shape == "cloud"
+        else {"errors": [{"code": known["code"], "title": "t"}]}
+    )
+    for status in known["http"]:
+        outcome = classify(status, {}, orjson.dumps(body), NOW_S)
+        is_down = status == 503 and outcome.kind == "overloaded"
+        assert outcome.kind == known["kind"] or (is_down and known["kind"] == "transient")
+        assert outcome.error_code == known["code"]
+
+
+def test_no_row_without_a_published_code() -> None:
+    """The table holds no code that is not published."""
+    assert set(CODES) == {known["code"] for known in KNOWN_CODES}

@@ -1,0 +1,1 @@
+"""Integration tests: a real Kafka, real processes, real sockets."""

@@ -1,0 +1,500 @@
+"""The ingress as a process, over real sockets, on a real Kafka: what webhooks become, and what cannot stop it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from pipeline.config import Settings, load
+from pipeline.embedded.broker import EmbeddedKafka
+from pipeline.errors import ConfigError
+from pipeline.ingress.check import check_webhook
+from pipeline.records.account import WebhookState
+from pipeline.records.codec import check
+from pipeline.records.consent import ConsentUpdate
+from pipeline.records.inbound import InboundEvent
+from pipeline.streams import topics
+from pipeline.streams.partition import partition_of
+from pipeline.whatsapp.signature import sign
+from tests.support.broker import read_values
+
+ROOT = Path(__file__).parents[2]
+WAIT_S = 60.0
+CLOUD, DIALOG, V1 = "200000000000001", "200000000000002", "200000000000003"
+PERSON = "15550109999"
+FIRST, SECOND = b"secret-of-today", b"secret-of-tomorrow"
+VERIFY_TOKEN, PATH_TOKEN = "verify-me", "path-token-7"
+PARTITIONS = 3
+RUNNER = (
+    "import sys; from pipeline.config import load; from pipeline.logs import configure;"
+    "from pipeline.ingress.run import run_ingress;"
+    "configure('ingress', 'test'); sys.exit(run_ingress(load(sys.argv[1])))"
+)
+
+
+class Record(NamedTuple):
+    """A record as a consumer sees it."""
+
+    partition: int
+    key: str | None
+    value: Any
+
+
+class Ingress:
+    """A running ingress process; its log is in a file."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self._log = log
+        self.settings = load(config, {})
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", RUNNER, str(config)], cwd=ROOT, stderr=stderr, stdin=subprocess.DEVNULL
+            )
+        try:
+            heard = self._wait_for("ingress_listening")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self.port, self.health_port = heard["port"], heard["health_port"]
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What it logged so far, complete JSON lines only."""
+        lines = self._log.read_bytes().split(b"\n")[:-1]
+        return [orjson.loads(line) for line in lines if line.startswith(b"{")]
+
+    def _wait_for(self, event: str) -> dict[str, Any]:
+        give_up_at = time.monotonic() + WAIT_S
+        while time.monotonic() < give_up_at:
+            for line in self.log_lines():
+                if line["event"] == event:
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"no {event}; log:\n{self._log.read_text()}")
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, port: int = 0
+    ) -> tuple[int, bytes, http.client.HTTPMessage]:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=WAIT_S)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), answer.headers
+        finally:
+            connection.close()
+
+    def post(self, raw: bytes, path: str = "/webhook", secret: bytes = FIRST) -> int:
+        """A signed webhook; returns the status."""
+        return self.call("POST", path, raw, {"X-Hub-Signature-256": sign(raw, secret)})[0]
+
+    def raw(self, data: bytes, *, hang_up: bool = False) -> int | None:
+        """Bytes as they are; the status of the answer, None without one."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S) as connection:
+            connection.sendall(data)
+            if hang_up:
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while b"\r\n" not in answer and (chunk := connection.recv(65_536)):
+                answer += chunk
+        return int(answer.split(b" ", 2)[1]) if answer else None
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """The readiness probe."""
+        status, body, _ = self.call("GET", "/readyz", port=self.health_port)
+        return status, json.loads(body)
+
+    def metric(self, line_start: str) -> float:
+        """Value of the metric whose line starts so; 0 if there is none."""
+        text = self.call("GET", "/metrics", port=self.health_port)[1].decode()
+        found = [line for line in text.splitlines() if line.startswith(line_start + " ")]
+        return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
+
+    def read(self, topic: str) -> list[Record]:
+        """All records of a topic, by its short name."""
+        return read_records(self.settings.kafka.bootstrap_servers, self.settings.topic(topic))
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(WAIT_S)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(WAIT_S)
+
+
+def read_records(bootstrap: str, topic: str) -> list[Record]:
+    """Every record that a topic holds now, partition by partition."""
+    conf = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer(conf)
+    found: list[Record] = []
+    try:
+        for partition in sorted(consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions):
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)
+            consumer.assign([TopicPartition(topic, partition, low)])
+            give_up_at = time.monotonic() + WAIT_S
+            position = low
+            while position < high:
+                assert time.monotonic() < give_up_at, f"{topic}[{partition}] stands at {position} of {high}"
+                message = consumer.poll(1.0)
+                if message is not None and message.error() is None:
+                    position = message.offset() + 1
+                    key = message.key().decode() if message.key() is not None else None
+                    found.append(Record(partition, key, orjson.loads(message.value())))
+    finally:
+        consumer.close()
+    return found
+
+
+def write_config(folder: Path, bootstrap: str) -> Path:
+    """A settings file for an ingress on free ports, with its secrets beside it, and its topics made."""
+    secrets = {"one": FIRST, "two": SECOND, "verify": VERIFY_TOKEN.encode(), "path": PATH_TOKEN.encode(), "token": b"t"}
+    for name, content in secrets.items():
+        (folder / name).write_bytes(content)
+    profiles = {CLOUD: "cloud", DIALOG: "360dialog", V1: "v1"}
+    numbers = "".join(
+        f'[numbers.{number}]\nbusiness = "acme"\nprofile = "{profile}"\nbase_url = "http://127.0.0.1:1"\n'
+        f'token_file = "{folder}/token"\npartitions = [{lane}]\n'
+        for lane, (number, profile) in enumerate(profiles.items())
+    )
+    config = folder / "wapipe.toml"
+    config.write_text(
+        f'[kafka]\nbootstrap_servers = "{bootstrap}"\ntopic_prefix = "t{uuid.uuid4().hex[:8]}-"\n'
+        f"recipient_partitions = {PARTITIONS}\n"
+        f'[ingress]\nhost = "127.0.0.1"\nport = 0\nverify_token_file = "{folder}/verify"\n'
+        f'app_secret_files = ["{folder}/one", "{folder}/two"]\npath_token_file = "{folder}/path"\n'
+        f"[http]\nport = 0\n{numbers}"
+    )
+    settings: Settings = load(config, {})
+    topics.apply(settings, topics.compare(settings, topics.read_broker(settings)))
+    return config
+
+
+@pytest.fixture
+def ingress(kafka: str, tmp_path: Path) -> Iterator[Ingress]:
+    """An ingress of its own, on topics of its own."""
+    running = Ingress(write_config(tmp_path, kafka), tmp_path / "log")
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def cloud(number: str = CLOUD, field: str = "messages", **value: Any) -> bytes:
+    """A Cloud envelope, in escaped ASCII as WhatsApp sends it."""
+    metadata = {"display_phone_number": "15550100001", "phone_number_id": number}
+    change = {"field": field, "value": {"messaging_product": "whatsapp", "metadata": metadata, **value}}
+    body = {"object": "whatsapp_business_account", "entry": [{"id": "300000000000001", "changes": [change]}]}
+    return json.dumps(body).encode()
+
+
+def status(name: str = "delivered", **more: Any) -> dict[str, Any]:
+    """A status of a message to `PERSON`."""
+    return {"id": "wamid.1", "status": name, "timestamp": "1795300004", "recipient_id": PERSON, **more}
+
+
+def text(body: str, message_id: str = "wamid.in1") -> dict[str, Any]:
+    """A text message from `PERSON`."""
+    return {"from": PERSON, "id": message_id, "timestamp": "1795300000", "type": "text", "text": {"body": body}}
+
+
+def test_meta_verifies_and_numbers_count_as_verified(ingress: Ingress) -> None:
+    """GET with the right token gives the challenge back and marks Cloud and 360dialog numbers; a wrong one is 403."""
+    asked = "/webhook?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token="
+    code, body, headers = ingress.call("GET", asked + VERIFY_TOKEN)
+    assert (code, body, headers.get_content_type()) == (200, b"1158201444", "text/plain")
+    code, body, _ = ingress.call("GET", asked + "wrong")
+    assert code == 403
+    assert b"1158201444" not in body
+    states = {record.key: check(WebhookState, record.value) for record in ingress.read("account-state")}
+    assert set(states) == {f"number:{CLOUD}/webhook", f"number:{DIALOG}/webhook"}
+    assert all(state.verified for state in states.values())
+
+
+def test_signed_webhooks_of_all_profiles_land_on_inbound_events(ingress: Ingress) -> None:
+    """Cloud and v1, statuses and messages, either secret: each fact is a record by the contract, keyed by person."""
+    flat = json.dumps({"statuses": [status("sent")], "messages": [text("grüße", "AB1")]}).encode()
+    assert ingress.post(cloud(statuses=[status("read", biz_opaque_callback_data="order-1:3")])) == 200
+    assert ingress.post(cloud(DIALOG, messages=[text("häuser")]), secret=SECOND) == 200
+    assert ingress.call("POST", f"/webhook/{V1}/{PATH_TOKEN}", flat)[0] == 200
+    assert ingress.post(flat, f"/webhook/{V1}") == 200
+    assert ingress.call("POST", "/webhook", flat, {"X-Hub-Signature-256": sign(flat, b"forged")})[0] == 401
+    records = ingress.read("inbound-events")
+    events = [check(InboundEvent, record.value) for record in records]
+    assert {(event.number, event.type, event.status) for event in events} == {
+        (CLOUD, "status", "read"), (DIALOG, "message", None), (V1, "status", "sent"), (V1, "message", None),
+    }  # fmt: skip
+    assert len(events) == 6
+    assert len({event.event_id for event in events}) == 4
+    assert {(record.key, record.partition) for record in records} == {(PERSON, partition_of(PERSON, PARTITIONS))}
+    assert next(event.request_id for event in events if event.status == "read") == "order-1"
+    verified = {record.key for record in ingress.read("account-state")}
+    assert verified == {f"number:{number}/webhook" for number in (CLOUD, DIALOG, V1)}
+    assert ingress.metric('wapipe_webhook_requests_total{result="bad_signature"}') == 1
+    assert ingress.metric('wapipe_statuses_total{status="sent"}') == 2
+    assert ingress.metric("wapipe_webhook_publish_seconds_count") == 4
+
+
+def test_stop_lands_on_consent_updates(ingress: Ingress) -> None:
+    """A STOP word is a revoke by the contract on the person's partition; its repeat has the same id."""
+    for _ in range(2):
+        assert ingress.post(cloud(messages=[text("STOP")])) == 200
+    records = ingress.read("consent-updates")
+    updates = [check(ConsentUpdate, record.value) for record in records]
+    assert [(update.action, update.business, update.categories) for update in updates] == [
+        ("revoke", "acme", ["*"])
+    ] * 2
+    assert updates[0].update_id == updates[1].update_id
+    assert {(record.key, record.partition) for record in records} == {(PERSON, partition_of(PERSON, PARTITIONS))}
+    assert ingress.metric('wapipe_opt_outs_total{way="keyword"}') == 2
+
+
+def test_a_secret_rotates_without_a_restart(ingress: Ingress) -> None:
+    """A new secret in the file counts within seconds, and the old one no more."""
+    path = ingress.settings.ingress.app_secret_files[0]
+    path.write_bytes(b"rotated-secret")
+    os.utime(path, (2_000_000_000, 2_000_000_000))
+    give_up_at = time.monotonic() + WAIT_S
+    while ingress.post(cloud(), secret=b"rotated-secret") != 200:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+    assert ingress.post(cloud(), secret=FIRST) == 401
+    assert ingress.post(cloud(), secret=SECOND) == 200
+
+
+def _deep(levels: int) -> bytes:
+    return b'{"object":' * levels + b"1" + b"}" * levels
+
+
+def _chunked(*chunks: bytes) -> bytes:
+    head = b"POST /webhook HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nX-Hub-Signature-256: sha256=0\r\n\r\n"
+    return head + b"".join(chunks)
+
+
+GOOD = cloud(statuses=[status("delivered")])
+# Authentic, but no webhook: kept on dead-letter, 200.
+UNREADABLE = {
+    "empty": b"",
+    "blank": b" \n",
+    "not json": b"hello",
+    "truncated": GOOD[:-20],
+    "two documents": GOOD + GOOD,
+    "not utf-8": b'{"object":"\xff\xfe"}',
+    "lone surrogate": b'{"object":"whatsapp_business_account","entry":[{"id":"\\ud800"}]}',
+    "nul bytes": b"\x00" * 100,
+    "array": b"[1,2,3]",
+    "number": b"17",
+    "null": b"null",
+    "string": b'"entry"',
+    "nan": b'{"entry":NaN}',
+    "form": b"payload=%7B%7D",
+    "other object": b'{"object":"page","entry":[]}',
+    "no object": b'{"entry":[]}',
+    "entry missing": b'{"object":"whatsapp_business_account"}',
+    "entry is text": b'{"object":"whatsapp_business_account","entry":"x"}',
+    "foreign shape": b'{"hello":"world"}',
+    "deep": _deep(900),
+    "deeper than any parser": _deep(100_000),
+    "deep inside": cloud(messages=[{"a": json.loads(_deep(40))}]),
+    "too many events": cloud(statuses=[0] * 10_001),
+    "large rubbish": b"x" * (4 * 1024 * 1024),
+}
+# Authentic and a webhook, however odd: each is at least one event, 200.
+ODD = {
+    "unknown field": cloud(field="brand_new", anything={"a": 1}),
+    "unknown keys": cloud(statuses=[status(invented=[1, {"x": None}])]),
+    "unknown status": cloud(statuses=[status("teleported")]),
+    "wrong types": cloud(statuses=[{"id": 1, "status": [], "timestamp": {}, "recipient_id": 5}]),
+    "rows that are no objects": cloud(statuses=[1, None, "x"], messages=[[]]),
+    "statuses is a text": cloud(statuses="x"),
+    "no changes": b'{"object":"whatsapp_business_account","entry":[{"id":"1"}]}',
+    "entry is null": b'{"object":"whatsapp_business_account","entry":[null]}',
+    "value is null": b'{"object":"whatsapp_business_account","entry":[{"changes":[{"field":"x","value":null}]}]}',
+    "absurd time": cloud(messages=[{**text("hi"), "timestamp": "99999999999999"}]),
+    "unknown number": cloud("999", statuses=[status()]),
+    "group": cloud(messages=[{**text("STOP"), "from": "group-of-people@g.us"}]),
+    "long text": cloud(messages=[text("x" * 950_000)]),
+}
+# Not authentic: 401, nothing kept.
+FORGED: dict[str, str | None] = {
+    "no signature": None,
+    "empty signature": "",
+    "wrong secret": sign(GOOD, b"wrong"),
+    "empty secret": sign(GOOD, b""),
+    "other body": sign(GOOD + b" ", FIRST),
+    "re-serialised": sign(orjson.dumps(orjson.loads(GOOD)), FIRST),
+    "upper case": sign(GOOD, FIRST).upper(),
+    "cut": sign(GOOD, FIRST)[:-1],
+    "no prefix": sign(GOOD, FIRST).removeprefix("sha256="),
+    "sha1": "sha1=0123456789012345678901234567890123456789",
+    "not ascii": "sha256=\xfc\xfc",
+}
+# Not HTTP as it should be: 4xx, nothing kept.
+BROKEN = {
+    "put": (405, b"PUT /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"),
+    "head": (405, b"HEAD /webhook HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "wrong path": (404, b"POST /hook HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"),
+    "number is no number": (404, b"POST /webhook/abc HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"),
+    "get without a question": (400, b"GET /webhook HTTP/1.1\r\nHost: h\r\n\r\n"),
+    "wrong path token": (401, f"POST /webhook/{V1}/wrong HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode()),
+    "not http": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+    "no such version": (400, b"POST /webhook HTTP/9.9x\r\nHost: h\r\n\r\n"),
+    "negative length": (400, b"POST /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\n"),
+    "two framings": (400, _chunked().replace(b"Host: h", b"Host: h\r\nContent-Length: 5") + b"0\r\n\r\n"),
+    "large header": (400, b"POST /webhook HTTP/1.1\r\nHost: h\r\nX-Large: " + b"x" * 20_000 + b"\r\n\r\n"),
+    "bad chunk size": (400, _chunked(b"zz\r\nabc\r\n0\r\n\r\n")),
+    "compressed": (415, _chunked(b"0\r\n\r\n").replace(b"Host: h", b"Host: h\r\nContent-Encoding: gzip")),
+    "announced 5 MB": (413, _chunked().replace(b"Transfer-Encoding: chunked", b"Content-Length: 5000000")),
+}
+
+
+def test_nothing_malformed_or_forged_stops_it_or_gets_in(ingress: Ingress) -> None:
+    """More than thirty kinds of bad input: each has its clear answer, is kept or refused, good ones pass between."""
+    assert len(UNREADABLE) + len(ODD) + len(FORGED) + len(BROKEN) >= 30
+    answers: dict[str, Any] = {}
+    for name, raw in {**UNREADABLE, **ODD}.items():
+        answers[name] = ingress.post(raw)
+    for name, signature in FORGED.items():
+        headers = {} if signature is None else {"X-Hub-Signature-256": signature}
+        answers[name] = ingress.call("POST", "/webhook", GOOD, headers)[0]
+        assert ingress.post(GOOD) == 200
+    for name, (_, data) in BROKEN.items():
+        answers[name] = ingress.raw(data)
+    answers["5 MB in chunks"] = ingress.raw(_chunked(*[b"100000\r\n" + b"x" * 0x100000 + b"\r\n"] * 5, b"0\r\n\r\n"))
+    answers["ends early"] = ingress.raw(b"POST /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n"
+                                        b"X-Hub-Signature-256: sha256=0\r\n\r\nabc", hang_up=True)  # fmt: skip
+    assert answers.pop("ends early") in {None, 400}
+    assert answers == {
+        **dict.fromkeys([*UNREADABLE, *ODD], 200),
+        **dict.fromkeys(FORGED, 401),
+        **{name: code for name, (code, _) in BROKEN.items()},
+        "5 MB in chunks": 413,
+    }
+    assert ingress.post(GOOD) == 200
+    kept = read_values(ingress.settings.kafka.bootstrap_servers, ingress.settings.topic("dead-letter"))
+    assert sorted(kept) == sorted([*UNREADABLE.values(), ODD["long text"]])
+    events = [check(InboundEvent, record.value) for record in ingress.read("inbound-events")]
+    # the good ones between and after, and the unknown number's; nothing of the forged ones
+    assert sum(event.body == status("delivered") for event in events) == len(FORGED) + 2
+    assert ingress.ready()[0] == 200
+    assert ingress.metric('wapipe_webhook_requests_total{result="malformed"}') > 0
+    assert [line["exception"] for line in ingress.log_lines() if line["level"] == "error"] == []
+
+
+def test_the_check_command_finds_the_door_open_or_says_why_not(ingress: Ingress) -> None:
+    """A synthetic webhook per profile is taken; a wrong secret, a stranger and a closed port are told apart."""
+    import asyncio
+
+    settings = ingress.settings
+    for number in (CLOUD, DIALOG, V1):
+        result = asyncio.run(check_webhook(settings, number, ingress.port))
+        assert (result.is_ok, result.http_status) == (True, 200), result.detail
+    assert {event.value["number"] for event in ingress.read("inbound-events")} == {CLOUD, DIALOG, V1}
+    for path in settings.ingress.app_secret_files:
+        path.with_suffix(".wrong").write_bytes(b"wrong")
+    wrong_files = [path.with_suffix(".wrong") for path in settings.ingress.app_secret_files]
+    wrong = settings.model_copy(
+        update={"ingress": settings.ingress.model_copy(update={"app_secret_files": wrong_files})}
+    )
+    refused = asyncio.run(check_webhook(wrong, CLOUD, ingress.port))
+    assert (refused.is_ok, refused.http_status) == (False, 401)
+    with pytest.raises(ConfigError, match="not configured"):
+        asyncio.run(check_webhook(settings, "999", ingress.port))
+    with pytest.raises(ConfigError, match=r"ingress\.port"):
+        asyncio.run(check_webhook(settings, CLOUD))
+    assert ingress.stop() == 0
+    closed = asyncio.run(check_webhook(settings, CLOUD, ingress.port))
+    assert (closed.is_ok, closed.http_status) == (False, None)
+
+
+def test_sigterm_finishes_what_is_under_way_and_exits_0(ingress: Ingress) -> None:
+    """A body half sent when SIGTERM comes is taken to its end and stored; new connections are refused; exit code 0."""
+    raw = cloud(statuses=[status("read")])
+    signature = f"X-Hub-Signature-256: {sign(raw, FIRST)}"
+    head = f"POST /webhook HTTP/1.1\r\nHost: h\r\n{signature}\r\nContent-Length: {len(raw)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", ingress.port), timeout=WAIT_S) as connection:
+        connection.sendall(head.encode() + raw[:10])
+        assert ingress.post(GOOD) == 200  # by now the other call is being read
+        ingress.process.send_signal(signal.SIGTERM)
+        ingress._wait_for("ingress_draining")
+        assert ingress.ready() == (503, {"ready": False, "reasons": {"draining": "asked to stop"}})
+        connection.sendall(raw[10:])
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+    assert ingress.process.wait(WAIT_S) == 0
+    assert "read" in [record.value["status"] for record in ingress.read("inbound-events")]
+    with pytest.raises(ConnectionRefusedError):
+        ingress.post(GOOD)
+
+
+def test_the_log_holds_no_secret_and_nothing_that_people_said(ingress: Ingress) -> None:
+    """Refusals and dead letters are logged without tokens, secrets, texts or phone numbers."""
+    ingress.post(cloud(messages=[text("marked-words STOP")]))
+    ingress.post(cloud(messages=[text("marked-words")]), secret=b"wrong")
+    ingress.post(b"marked-words, not json")
+    ingress.call("POST", f"/webhook/{V1}/{PATH_TOKEN}", b'{"marked-words":1}')
+    assert ingress.stop() == 0
+    log = "\n".join(map(str, ingress.log_lines()))
+    assert "webhook_refused" in log
+    assert "webhook_dead_lettered" in log
+    secrets = (FIRST.decode(), SECOND.decode(), VERIFY_TOKEN, PATH_TOKEN)
+    assert [word for word in (*secrets, "marked-words", PERSON) if word in log] == []
+
+
+def test_kafka_away_is_503_and_ends_by_itself(tmp_path: Path) -> None:
+    """A broker that hangs, then one that is gone: 503 in bounded time, alive, and 200 again without a restart."""
+    folder = tmp_path / "ingress"
+    folder.mkdir()
+    with EmbeddedKafka(tmp_path / "broker") as broker:
+        ingress = Ingress(write_config(folder, broker.bootstrap), folder / "log")
+        try:
+            assert ingress.post(GOOD) == 200
+            os.kill(broker.pids[0], signal.SIGSTOP)
+            try:
+                _expect_unavailable(ingress)
+            finally:
+                os.kill(broker.pids[0], signal.SIGCONT)
+            _expect_recovery(ingress)
+            broker.kill(0)
+            _expect_unavailable(ingress)
+            assert ingress.call("GET", "/livez", port=ingress.health_port)[0] == 200
+            broker.start_broker(0)
+            _expect_recovery(ingress)
+            assert ingress.metric('wapipe_webhook_requests_total{result="unavailable"}') >= 2
+            events = [record.value["event_id"] for record in ingress.read("inbound-events")]
+            assert len(set(events)) == 1
+            assert ingress.stop() == 0
+        finally:
+            ingress.end()
+
+
+def _expect_unavailable(ingress: Ingress) -> None:
+    began_s = time.monotonic()
+    code, _, headers = ingress.call("POST", "/webhook", GOOD, {"X-Hub-Signature-256": sign(GOOD, FIRST)})
+    assert (code, headers["Retry-After"]) == (503, "5")
+    assert time.monotonic() - began_s < WAIT_S / 4  # two seconds on a machine that has nothing else to do
+
+
+def _expect_recovery(ingress: Ingress) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while ingress.post(GOOD) != 200:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.2)

@@ -1,0 +1,1 @@
+"""Unit tests: mirror of `pipeline/`, no sockets, a few seconds in all."""

@@ -1,0 +1,111 @@
+"""Ready records: built by the gate, taken apart by the sender, copied without losing what counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ContractError
+from pipeline.records.codec import decode_object, encode
+from pipeline.records.ready import ReadyMessage, copy_of, parse_ready, ready_record
+
+REQUEST = {
+    "request_id": "r-1", "from": "1", "to": "15550109999", "category": "utility",
+    "message": {"type": "text", "text": {"body": "hi"}},
+}  # fmt: skip
+SOURCE = {"topic": "outbound-requests", "partition": 3, "offset": 991, "timestamp_ms": 1_795_341_600_000}
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    """What the gate writes, after a trip over a topic."""
+    made = ready_record(
+        REQUEST, SOURCE,
+        **{
+            "business": "acme", "lane": "1#0", "priority": "normal", "judged_ms": 1000, "expires_ms": 3000,
+            "valid_until_ms": 2000, "valid_cause": "expired", "consent": None, **fields,
+        },
+    )  # fmt: skip
+    return decode_object(encode(made))
+
+
+def test_record_is_parsed_to_what_was_built() -> None:
+    """Every value that the gate put in is there for the sender, times in milliseconds."""
+    message = parse_ready(record(attempt=2, spent=1, unknown=True, replay=True, due_ms=1500))
+    assert message.request_id == "r-1"
+    assert message.recipient == "15550109999"
+    assert message.source == ("outbound-requests", 3, 991)
+    assert message.source_ms == 1_795_341_600_000
+    assert (message.judged_ms, message.valid_until_ms, message.expires_ms, message.due_ms) == (1000, 2000, 3000, 1500)
+    assert (message.attempt, message.spent, message.hops) == (2, 1, 0)
+    assert (message.unknown, message.replay, message.via_gate) == (True, True, False)
+
+
+def test_copy_keeps_identity_and_judgement() -> None:
+    """A copy changes counts, due time and reason, never source, request, judgement or consent."""
+    original = parse_ready(record())
+    copied = copy_of(original, due_ms=5000, reason="throttled", attempt=3, spent=2, unknown=True, hops=4, via_gate=True)
+    again = parse_ready(decode_object(encode(copied)))
+    assert (again.attempt, again.spent, again.unknown, again.hops, again.due_ms) == (3, 2, True, 4, 5000)
+    assert again.via_gate
+    same = ("request", "source", "business", "lane", "priority", "judged_at", "valid_until", "expires_at", "consent")
+    assert {name: copied[name] for name in same} == {name: original.record[name] for name in same}
+    assert original.record["attempt"] == 0
+
+
+def test_unknown_fields_are_kept_in_copies() -> None:
+    """What a newer gate adds travels on through an older sender's copies."""
+    message = parse_ready({**record(), "added_later": 1})
+    copied = copy_of(message, due_ms=1, reason="transient", attempt=1, spent=1, unknown=False, hops=0)
+    assert copied["added_later"] == 1
+
+
+FIELDS = list(record())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FIELDS if name not in ("business", "valid_cause", "consent", "reason")]
+)
+def test_missing_field_is_refused(name: str) -> None:
+    """A record without a field that the sender needs is a ContractError, not a crash."""
+    value = record()
+    del value[name]
+    with pytest.raises(ContractError, match="ready record"):
+        parse_ready(value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": None},
+        {"request": []},
+        {"request": {**REQUEST, "request_id": 5}},
+        {"request": {**REQUEST, "to": None}},
+        {"request": {**REQUEST, "message": "hi"}},
+        {"request": {**REQUEST, "message": {"type": 1}}},
+        {"source": {**SOURCE, "offset": "991"}},
+        {"source": {**SOURCE, "topic": []}},
+        {"source": {**SOURCE, "timestamp_ms": None}},
+        {"priority": "soon"},
+        {"lane": 1},
+        {"attempt": "1"},
+        {"attempt": True},
+        {"spent": 1.5},
+        {"hops": None},
+        {"unknown": "no"},
+        {"due_at": 5},
+        {"judged_at": "yesterday"},
+        {"valid_until": None},
+    ],
+)
+def test_wrong_field_is_refused(change: dict[str, Any]) -> None:
+    """A field of another type is refused when the record is read, not later in the middle of a send."""
+    with pytest.raises(ContractError, match="ready record"):
+        parse_ready({**record(), **change})
+
+
+def test_message_has_no_room_for_strays() -> None:
+    """A message in memory has slots only: a hundred thousand of them stay small."""
+    message: Any = parse_ready(record())
+    assert isinstance(message, ReadyMessage)
+    assert not hasattr(message, "__dict__")

@@ -54,8 +54,8 @@ def _shared_options(command: Any) -> Any:
         click.option("--text", metavar="TEXT", help="What the person saw or said."),
         click.option("--reference", metavar="TEXT", help="Your own reference, e.g. an order."),
         click.option("--update-id", metavar="ID", help="Default: a new one."),
-        click.option("--wait", "wait_ms", type=DURATION, default=WAIT_MS, show_default="10s",
-                     help="Wait for the gate's answer; 0: only write."),
+        click.option("--wait", "wait_ms", type=DURATION, is_flag=False, flag_value=WAIT_MS, default=WAIT_MS,
+                     show_default="10s", help="Wait so long for the gate's answer; 0: only write."),
         click.option("--json", "is_json", is_flag=True, help="The gate's consent-event, or the update, as JSON."),
     )  # fmt: skip
     for option in reversed(options):

@@ -55,8 +55,10 @@ def _toml_key(key: str) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    # A JSON string, number, boolean or list of these is TOML, too; only DEL has to be escaped in addition.
-    return orjson.dumps(value).decode().replace("\x7f", "\\u007f").replace(",", ", ")
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    # A JSON string, number or boolean is TOML, too; only DEL has to be escaped in addition.
+    return orjson.dumps(value).decode().replace("\x7f", "\\u007f")
 
 
 def as_markdown() -> str:

@@ -132,8 +132,7 @@ class _Search:
         def belongs(event: Mapping[str, Any]) -> bool:
             return is_it(event) or event.get("message_id") in message_ids
 
-        inbound = self._partitions("inbound-events", people - {None})
-        return steps + list(self._read("inbound-events", "inbound", belongs, inbound))
+        return steps + list(self._read("inbound-events", "inbound", belongs, people - {None}))
 
     def by_recipient(self, recipient: str) -> list[Step]:
         """Steps of all messages to and from one person."""

@@ -100,5 +100,5 @@ async def _write_all(settings: Settings, records: Iterable[Outgoing]) -> int:
 
 async def _until_waiting(delivery: Delivery, tally: _Tally, most: int) -> None:
     """Wait until at most `most` records are under way; ends by itself, as each of them has a deadline."""
-    while len(delivery) > most and tally.error is None:  # noqa: ASYNC110  the queue's length is librdkafka's: no event
+    while len(delivery) > most and tally.error is None:
         await asyncio.sleep(BREATHE_S)

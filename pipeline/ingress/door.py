@@ -184,9 +184,13 @@ class Door:
         except web.HTTPException as exc:
             result = REFUSALS.get(exc.status, "bad_request")
             raise
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             result = "aborted"
             raise
+        except ConnectionError:
+            # Nobody hears this answer; it keeps aiohttp from logging the caller's hanging up as an error of ours.
+            result = "aborted"
+            return _closing(_refusal(400, result, "the connection ended before the body did"))
         except web.RequestPayloadError:
             result = "bad_request"
             return _closing(_refusal(400, result, "the body was not sent as announced"))

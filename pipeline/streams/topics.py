@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -20,11 +21,13 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, ConfigError, TopicsWrong
 from pipeline.streams.client import librdkafka
 
 ADMIN_TIMEOUT_S = 15.0
+SHOWN_POLL_S = 0.05
 DAY_MS = 86_400_000
 YEAR_MS = 365 * DAY_MS
 
@@ -238,9 +241,10 @@ def read_broker(settings: Settings, timeout_s: float = ADMIN_TIMEOUT_S) -> dict[
 
 
 def apply(settings: Settings, changes: list[Change]) -> None:
-    """Make the changes: create topics, add lane partitions, set properties. Blocks.
+    """Make the changes: create topics, add lane partitions, set properties; return once the broker shows them. Blocks.
 
     Raises:
+        BrokerUnreachable: no answer in time, or the changes did not show.
         TopicsWrong: a change that only a person can make, or the broker refused one.
     """
     refused = [change for change in changes if change.action == "refuse"]
@@ -261,7 +265,21 @@ def apply(settings: Settings, changes: list[Change]) -> None:
         try:
             future.result()
         except KafkaException as exc:
+            if exc.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue  # another process applies the same plan at this moment
             raise TopicsWrong(f"{getattr(name, 'name', name)}: the broker refused: {exc.args[0].str()}") from exc
+    _wait_until_shown(settings, changes)
+
+
+def _wait_until_shown(settings: Settings, changes: list[Change]) -> None:
+    # The controller answers first, the brokers follow: a client that asks at once would still miss the topics.
+    made = {(change.topic, change.what) for change in changes}
+    end_s = steady_s() + ADMIN_TIMEOUT_S
+    while left := [c.topic for c in compare(settings, read_broker(settings)) if (c.topic, c.what) in made]:
+        if steady_s() > end_s:
+            names = ", ".join(sorted(set(left)))
+            raise BrokerUnreachable(f"changes do not show after {ADMIN_TIMEOUT_S:.0f} s: {names}; check the brokers")
+        time.sleep(SHOWN_POLL_S)
 
 
 def _new_topic(topic: Topic, settings: Settings, found: Mapping[str, Found]) -> NewTopic:

@@ -21,8 +21,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.config import Settings, load
 from pipeline.embedded.broker import EmbeddedKafka
-from pipeline.errors import ConfigError
+from pipeline.errors import BrokerUnreachable, ConfigError
 from pipeline.ingress.check import check_webhook
+from pipeline.ingress.run import run_ingress
 from pipeline.records.account import WebhookState
 from pipeline.records.codec import check
 from pipeline.records.consent import ConsentUpdate
@@ -498,3 +499,18 @@ def _expect_recovery(ingress: Ingress) -> None:
     while ingress.post(GOOD) != 200:
         assert time.monotonic() < give_up_at
         time.sleep(0.2)
+
+
+def test_without_kafka_the_start_ends_with_a_named_error(tmp_path: Path) -> None:
+    """No broker within `kafka.startup_timeout_s`: the error of exit code 69, which names the setting."""
+    secret = tmp_path / "one"
+    secret.write_bytes(FIRST)
+    settings = Settings.model_validate(
+        {
+            "kafka": {"bootstrap_servers": "127.0.0.1:1", "startup_timeout_s": 0.5, "client": {"log_level": 0}},
+            "ingress": {"host": "127.0.0.1", "port": 0, "app_secret_files": [secret]},
+            "http": {"port": 0},
+        }
+    )
+    with pytest.raises(BrokerUnreachable, match=r"kafka\.bootstrap_servers"):
+        run_ingress(settings)

@@ -42,7 +42,9 @@ def test_csv_line_becomes_a_grant(tmp_path: Path) -> None:
     assert update == {
         "recipient": "15550109999", "business": "acme", "action": "grant", "categories": ["utility", "marketing"],
         "purposes": ["order-updates"], "at": "2026-11-20T08:00:00.000Z", "expires_at": None,
-        "evidence": {"method": "checkbox", "source": "https://x.example", "text": "Yes", "reference": "o-1", "actor": "user"},
+        "evidence": {
+            "method": "checkbox", "source": "https://x.example", "text": "Yes", "reference": "o-1", "actor": "user",
+        },
     }  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def test_csv_and_jsonl_mean_the_same(tmp_path: Path) -> None:
 
 def test_bad_lines_are_named_and_do_not_stop_the_others(tmp_path: Path) -> None:
     """Each bad line has its number in the file and a reason; good lines before and after it are kept."""
-    bad = {
+    bad: dict[int, tuple[str | bytes, str]] = {
         3: ("abc,acme,utility,,2026-11-20T08:00:00Z,,checkbox,x,,", "recipient"),
         4: ("15550109999,other,utility,,2026-11-20T08:00:00Z,,checkbox,x,,", "unknown_business"),
         5: ("15550109999,acme,spam,,2026-11-20T08:00:00Z,,checkbox,x,,", "categories"),

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -124,12 +125,9 @@ def test_wrong_usage_exits_64(run: Run, args: list[str]) -> None:
     assert result.stdout == ""
 
 
-def test_wrong_settings_exit_78_by_name(run: Run, settings_file: object) -> None:
+def test_wrong_settings_exit_78_by_name(run: Run, settings_file: Path) -> None:
     """A command that needs settings names the wrong key."""
-    from pathlib import Path
-
-    file = Path(str(settings_file))
-    file.write_text(file.read_text() + "\n[sender]\nmax_attempt = 3\n")
+    settings_file.write_text(settings_file.read_text() + "\n[sender]\nmax_attempt = 3\n")
     result = run("topics", "plan")
     assert result.exit_code == 78
     assert "sender.max_attempt" in result.stderr

@@ -157,8 +157,10 @@ def _answer(reader: Reader, update_id: str, wait_ms: int, *, is_json: bool) -> i
         if is_json:
             json_lines([event])
         else:
-            detail = {"ignored_older": "a newer entry stands", "refused": str(event.get("reason"))}.get(result, "")
-            line(update_id, _RESULTS.get(result, (result, "plain")), detail)
+            cells: list[Cell] = [update_id, _RESULTS.get(result, (result, "plain"))]
+            if result != "applied":
+                cells.append(str(event.get("reason") or "a newer entry stands"))
+            line(*cells)
         return EXIT_NEGATIVE if result == "refused" else EXIT_DONE
     note(
         f"{update_id} is written, but no gate merged it within {wait_ms / 1000:g} s;"

@@ -42,6 +42,8 @@ COMMANDS: dict[str, Entry] = {
     "ingress": Entry("roles", "Roles", "Run the ingress: takes webhooks and STOP words in."),
     "simulator": Entry("simulator", "Roles", "Run an API to try it all against: limits, faults, webhooks."),
     "broker": Entry("broker", "Roles", "Run a real Kafka broker on this machine."),
+    "up": Entry("up", "Try it", "Run everything on this machine: broker, topics, simulator, all roles."),
+    "demo": Entry("demo.command", "Try it", "Run a campaign with faults on this machine, and count everything."),
     "send": Entry("send", "Messages", "Write a request for one message; --wait follows it to its end."),
     "trace": Entry("trace", "Messages", "Show every event of a message, and what it waits for."),
     "consent": Entry("consent", "Messages", "Grant, revoke, show and import consent."),

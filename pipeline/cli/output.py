@@ -19,6 +19,7 @@ from rich.text import Text
 from pipeline.clock import rfc3339, steady_s
 
 PIPE_WIDTH = 4_000  # without a terminal no cell is cut or wrapped
+WHOLE_CELL_CHARS = 24  # times and number ids stay in one piece on a narrow terminal; wider columns wrap
 SHOW_PROGRESS_AFTER_S = 2.0
 UPDATE_EVERY_S = 0.2
 
@@ -75,12 +76,14 @@ def note(text: str, style: str = "dim") -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print aligned columns on stdout, as wide as they need."""
+    """Print aligned columns on stdout; on a narrow terminal long cells wrap, in a pipe none does."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        grid.add_column(column.upper(), overflow="fold")
-    for row in rows:
-        grid.add_row(*map(styled, row))
+    texts = [[styled(cell) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        is_narrow = all(len(row[index]) <= WHOLE_CELL_CHARS for row in texts)
+        grid.add_column(column.upper(), overflow="fold", no_wrap=is_narrow)
+    for row in texts:
+        grid.add_row(*row)
     out = console()
     with out.capture() as captured:
         out.print(grid)

@@ -9,10 +9,11 @@ from typing import Any, BinaryIO
 import click
 
 from pipeline.cli import message as building
+from pipeline.cli.account import account_states, wait_sentence
 from pipeline.cli.app import DURATION, only, with_settings
 from pipeline.cli.output import clock_time, json_document, json_lines, line, note
 from pipeline.cli.reading import Reader, decoded, open_reader
-from pipeline.cli.timeline import Step, as_json, describe, step_of, unfinished, waits_for
+from pipeline.cli.timeline import Step, as_json, describe, step_of
 from pipeline.cli.writing import Outgoing, write_one
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import CATEGORIES, Settings
@@ -88,7 +89,12 @@ def send(settings: Settings, **options: Any) -> int:
         if not options["is_waiting"]:
             return EXIT_DONE
         written = step_of("request", record, written_ms)
-        return _follow(reader, written, options["timeout_ms"], is_json=options["is_json"])
+        end = _follow(reader, written, options["timeout_ms"], is_json=options["is_json"])
+        if isinstance(end, int):
+            return end
+        hint = wait_sentence(settings, end, account_states(reader), unix_ms())
+        note(f"no end within {options['timeout_ms'] / 1000:g} s: {hint}", "wait")
+        return EXIT_TIMED_OUT
 
 
 def _record(settings: Settings, options: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -127,9 +133,13 @@ def _message(
     return building.message_from_json(body.read(MAX_RECORD_BYTES + 1))
 
 
-def _follow(reader: Reader, written: Step, timeout_ms: int, *, is_json: bool) -> int:
-    """Print the request's events as they come, up to the one that decides."""
-    steps = [written]
+def _follow(reader: Reader, written: Step, timeout_ms: int, *, is_json: bool) -> int | Step:
+    """Print the request's events as they come, up to the one that decides.
+
+    Returns:
+        The exit code that this one means; the last step if none came in time.
+    """
+    last = written
     seen: set[str] = set()
     for row in reader.following(steady_s() + timeout_ms / 1000):
         event = decoded(row)
@@ -139,16 +149,14 @@ def _follow(reader: Reader, written: Step, timeout_ms: int, *, is_json: bool) ->
         if event.get("event_id") in seen:
             continue
         seen.add(str(event.get("event_id")))
-        steps.append(step)
+        last = step
         show_step(step, is_json=is_json)
         if step.is_terminal:
             return EXIT_DONE if step.kind == "accepted" else EXIT_NEGATIVE
         if step.kind == "duplicate":
             note("this request_id was used before; its first message counts: wapipe trace shows it")
             return EXIT_NEGATIVE
-    for last in unfinished(steps):
-        note(f"no end within {timeout_ms / 1000:g} s: {waits_for(last, (), unix_ms())}", "wait")
-    return EXIT_TIMED_OUT
+    return last
 
 
 def show_step(step: Step, *, is_json: bool) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from pipeline.cli.account import account_states, wait_sentence
 from pipeline.cli.app import DURATION, with_settings
 from pipeline.cli.output import Cell, SlowProgress, clock_time, json_document, line, note, table
 from pipeline.cli.reading import Reader, Row, decoded, open_reader
-from pipeline.cli.timeline import Origin, Step, as_json, describe, in_order, step_of, stops_of, unfinished, waits_for
+from pipeline.cli.timeline import Origin, Step, as_json, describe, in_order, step_of, unfinished
 from pipeline.clock import rfc3339, unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
@@ -52,10 +53,8 @@ def trace(
         found = search.by_request(request_id) if request_id is not None else search.by_recipient(_person(recipient))
         steps = in_order(found)
         open_steps = unfinished(steps)
-        states = _states(reader) if open_steps else {}
-    waiting = [
-        waits_for(last, _stops(settings, last, states, now_ms), now_ms) for last in open_steps[:MAX_WAITING_SHOWN]
-    ]
+        states = account_states(reader) if open_steps else {}
+    waiting = [wait_sentence(settings, last, states, now_ms) for last in open_steps[:MAX_WAITING_SHOWN]]
     if is_json:
         json_document({"steps": [as_json(step) for step in steps], "waits_for": waiting})
     elif steps:
@@ -71,24 +70,6 @@ def _person(recipient: str | None) -> str:
         return normal_recipient(recipient)
     except ValueError as exc:
         raise click.UsageError(f"--to {exc}") from exc
-
-
-def _stops(settings: Settings, last: Step, states: Mapping[str, Mapping[str, Any]], now_ms: int) -> list[str]:
-    require_webhook = settings.policy.require_webhook
-    return stops_of(str(last.request[0]), states, require_webhook=require_webhook, now_ms=now_ms)
-
-
-def _states(reader: Reader) -> dict[str, dict[str, Any]]:
-    """Newest value of each key of `account-state`."""
-    states: dict[str, dict[str, Any]] = {}
-    for row in reader.to_end("account-state"):
-        key = (row.key or b"").decode(errors="replace")
-        value = decoded(row)
-        if value is None:
-            states.pop(key, None)
-        else:
-            states[key] = value
-    return states
 
 
 def _show(steps: list[Step], waiting: list[str], *, has_person: bool) -> None:

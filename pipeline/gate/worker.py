@@ -106,6 +106,7 @@ class Worker:
     Args:
         topic: Full name of a topic by its short one.
         ask: Asks Kafka where partitions end and, for those of the second list, where this group begins to read. Blocks.
+        clock_ms: Milliseconds since 1970.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Worker:
         topic: Callable[[str], str],
         ask: Callable[[list[Partition], list[Partition]], Answer],
         metrics: Metrics,
+        clock_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._app = app
         self._judges = judges
@@ -123,6 +125,7 @@ class Worker:
         self._topic = topic
         self._ask_kafka = ask
         self._metrics = metrics
+        self._clock_ms = clock_ms
         self._queues: dict[Kind, deque[Item]] = {kind: deque() for kind in ORDER}
         self._released: deque[ChainKey] = deque()
         self._paused: set[Partition] = set()
@@ -220,7 +223,7 @@ class Worker:
                 continue
 
     def _next_batch(self) -> Batch | None:
-        batch, now_ms, now_s = Batch(self._epoch), unix_ms(), steady_s()
+        batch, now_ms, now_s = Batch(self._epoch), self._clock_ms(), steady_s()
         self._judges.consents.sweep()
         self._judges.windows.sweep()
         self._released.extend(self.room.release(now_s))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.jobs import Chain, Job, Place, Stage
-from pipeline.sender.lane import Lane
+from pipeline.sender.lane import ON_WAY_MAX, Lane
 from pipeline.sender.posting import Flight, Posting
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.unknown import Unknowns
@@ -60,7 +60,7 @@ class Dispatch:
             self._scheduling.look_at(lane, now_s + STOPPED_LOOK_S)
             return
         lane.follow_factor(now_s)
-        while lane.in_flight < lane.in_flight_allowed:
+        while lane.in_flight < lane.in_flight_allowed and lane.on_way < ON_WAY_MAX:
             probe = self._halted(lane, now_s)
             if probe is None:
                 return

@@ -83,9 +83,14 @@ class Evidence:
 
     Args:
         on_news: Called on the loop after each batch.
+        follow: Makes the reader.
     """
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, on_news: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop, on_news: Callable[[], None],
+        follow: type[Follower] = Follower,
+    ) -> None:  # fmt: skip
+        self._follow = follow
         self._settings, self._loop, self._on_news = settings, loop, on_news
         self._index = StatusIndex()
         self._follower: Follower | None = None
@@ -104,7 +109,7 @@ class Evidence:
                 index.apply(message.value())
             self._on_news()
 
-        self._follower = Follower(
+        self._follower = self._follow(
             self._settings.kafka, self._settings.topic("inbound-events"), apply, self._loop, begin
         )
         self._follower.start()

@@ -15,7 +15,6 @@ from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.sender.context import Context
 from pipeline.sender.lane import Lane
-from pipeline.streams.deadline import Deadline
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +35,8 @@ class Handover:
         lanes = list(self._ctx.lanes.values())
         for lane in lanes:
             lane.draining = True
-        deadline = Deadline(DRAIN_S)
-        while any(lane.tasks and lane.is_open for lane in lanes) and not deadline.passed:
+        end_s = self._ctx.steady_s() + DRAIN_S
+        while any(lane.tasks and lane.is_open for lane in lanes) and self._ctx.steady_s() < end_s:
             await asyncio.sleep(LOOK_S)
         left = sum(len(lane.tasks) for lane in lanes if lane.is_open)
         if left:

@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from pipeline.clock import steady_s
 from pipeline.errors import RecordError
 from pipeline.records.codec import decode_object, header_of, require_schema
 from pipeline.records.ready import ReadyMessage, parse_ready
@@ -125,7 +124,7 @@ class Intake:
         job.places.append(record.place)
         self._ctx.optouts.require(message.source_ms)
         delayed = self._scheduling.is_delayed(record.place[0])
-        now_s, now_ms = steady_s(), self._ctx.unix_ms()
+        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
         if state is not None:
             job.attempt = max(job.attempt, state.attempts)
             job.spent = max(job.spent, state.spent)
@@ -142,6 +141,7 @@ class Intake:
             waited_ms = max(0, (lane.ledger.opened_ms or 0) - job.unknown_attempt_ms)
             job.unknown_since_s = now_s - waited_ms / 1000
             lane.unknown[message.request_id] = job
+            self._scheduling.hold_for_unknown(lane, job)
         self._scheduling.enter(lane, job)
         if job.stage is Stage.UNKNOWN and not delayed:
             self._scheduling.copy_follower(lane, job)
@@ -167,7 +167,7 @@ class Intake:
         job.attempt = max(job.attempt, record.message.attempt)
         job.spent = max(job.spent, record.message.spent)
         job.hops = max(job.hops, record.message.hops)
-        self._set_maturity(lane, job, record.message, record, self._ctx.unix_ms(), steady_s())
+        self._set_maturity(lane, job, record.message, record, self._ctx.unix_ms(), self._ctx.steady_s())
 
     def _set_maturity(
         self, lane: Lane, job: Job, message: ReadyMessage, record: Early, now_ms: int, now_s: float

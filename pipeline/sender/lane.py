@@ -26,6 +26,8 @@ NETWORK_JITTER_S = 0.1
 """Requests leave evenly and arrive bunched: the burst is cut by what this much time brings (5 of 150 at 50/s)."""
 ATTEMPT_AGE_MAX_S = 0.5
 """An attempt record older than this when its request is to be written is not acted on."""
+ON_WAY_MAX = 64
+"""Messages of a lane between their choice and their write: so few that their attempts do not grow old on the way."""
 BROKER_SKEW_S = 0.1
 """Clocks of two brokers agree within this."""
 IN_FLIGHT_SECONDS = 2.0

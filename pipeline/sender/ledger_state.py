@@ -38,6 +38,7 @@ class IdState:
         event: The terminal event, as long as it may have to be written (again).
         first_offset: Of its first record in the ledger.
         last_ms: Broker time of its newest record.
+        message_id: The API's id of an accepted message.
         place: Where the settled message was consumed from.
     """
 
@@ -52,6 +53,7 @@ class IdState:
     event: dict[str, Any] | None = None
     first_offset: int = -1
     last_ms: int = 0
+    message_id: str | None = None
     place: SourceKey | None = None
 
     @property
@@ -139,8 +141,9 @@ class LedgerState:
         place = record["place"]
         state.place = (place["topic"], place["partition"], place["offset"]) if place else None
         state.open.clear()
-        if record["message_id"] is not None:
-            self.message_ids.add(record["message_id"])
+        state.message_id = record["message_id"]
+        if state.message_id is not None:
+            self.message_ids.add(state.message_id)
 
     def _state(self, record: Mapping[str, Any], offset: int, timestamp_ms: int) -> IdState:
         request_id = record["request_id"]
@@ -160,8 +163,13 @@ class LedgerState:
         """At the cap the oldest settled ids go first: a repeat of them within the window would be sent again."""
         for request_id, state in self.ids.items():
             if state.settled and state.event is None:
-                del self.ids[request_id]
+                self._forget(request_id, state)
                 return
+
+    def _forget(self, request_id: str, state: IdState) -> None:
+        del self.ids[request_id]
+        if state.message_id is not None:
+            self.message_ids.discard(state.message_id)
 
     def of(self, request_id: str) -> IdState | None:
         """What is known of an id, or None."""
@@ -174,14 +182,12 @@ class LedgerState:
     def forget_older(self, before_ms: int) -> None:
         """Drop ids that were settled before a broker time and whose event is written."""
         old = [
-            request_id
+            (request_id, state)
             for request_id, state in self.ids.items()
             if state.settled and state.event is None and state.last_ms < before_ms
         ]
-        for request_id in old:
-            del self.ids[request_id]
-        if not self.ids:
-            self.message_ids.clear()
+        for request_id, state in old:
+            self._forget(request_id, state)
 
     def recent_pairs(self, now_ms: int) -> dict[str, list[int]]:
         """Attempts of the last 270 s by recipient: broker times in ms."""

@@ -78,9 +78,14 @@ class OptOuts:
     Args:
         stale_s: Nothing may be sent when the knowledge is older than this.
         on_fresh: Called on the loop after each batch.
+        follow: Makes the reader.
     """
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, on_fresh: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop, on_fresh: Callable[[], None],
+        follow: type[Follower] = Follower,
+    ) -> None:  # fmt: skip
+        self._follow = follow
         self._settings, self._loop, self._on_fresh = settings, loop, on_fresh
         self._stale_s = settings.sender.opt_out_stale_s
         self._list = OptOutList()
@@ -106,7 +111,7 @@ class OptOuts:
 
         self._list = fresh
         topic = self._settings.topic("consent-updates")
-        self._follower = Follower(self._settings.kafka, topic, apply, self._loop, begin)
+        self._follower = self._follow(self._settings.kafka, topic, apply, self._loop, begin)
         self._follower.start()
         log.info("opt_out_reader_begins", from_ms=begin)
 

@@ -77,6 +77,7 @@ class Posting:
 
             def last_check() -> str | None:
                 flight.written()
+                self._scheduling.wake(lane)
                 return self._last_check(lane, job, began_s, probe=probe)
 
             message = job.message

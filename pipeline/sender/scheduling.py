@@ -47,6 +47,7 @@ class Scheduling:
         head = chain.head
         if head is job:
             lane.offer(chain, self._ctx.steady_s())
+            self.wake(lane)
         elif (head.deferred or head.stage is Stage.UNKNOWN) and not job.deferred:
             self.copy_follower(lane, job)
 
@@ -111,6 +112,13 @@ class Scheduling:
         lane.busy_recipients[recipient] = []
         chain.head.holds_recipient = True
         return True
+
+    def hold_for_unknown(self, lane: Lane, job: Job) -> None:
+        """Keep the recipient of a message of unknown outcome: another one's status could be taken for its evidence."""
+        recipient = job.message.recipient
+        if not lane.profile.echoes_callback_data and recipient not in lane.busy_recipients:
+            lane.busy_recipients[recipient] = []
+            job.holds_recipient = True
 
     def free_recipient(self, lane: Lane, job: Job) -> None:
         """Give the recipient back; chains that waited for it are queued."""

@@ -1,7 +1,7 @@
 """Bulk restore of a RocksDB table whose changelog is a compacted topic: C consumer, write batches, then Faust's tail.
 
 Faust's own recovery applies some ten thousand records a second, one task each; this reads a hundred thousand. It runs
-inside the recovery task (heartbeats go on), in a thread per partition in turn; data and offset go into one write
+inside the recovery task (heartbeats go on), in one thread; data and offset go into one write
 batch, so a crash in between is harmless. Use: `HardenedApp(..., TableManager=BulkTableManager)`.
 """
 
@@ -26,7 +26,7 @@ WATERMARK_TIMEOUT_S = 10.0
 BLOCK_CACHE_BYTES = 32 * 1024 * 1024
 WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 
-Apply = Callable[[int, list[Any]], None]
+Apply = Callable[[tuple[str, int], list[Any]], None]
 
 
 def rocksdb_options() -> dict[str, Any]:
@@ -34,46 +34,59 @@ def rocksdb_options() -> dict[str, Any]:
     return {"driver": "rocksdict", "block_cache_size": BLOCK_CACHE_BYTES, "write_buffer_size": WRITE_BUFFER_BYTES}
 
 
-def read_partition(
-    conf: dict[str, Any], topic: str, partition: int, start: int, apply: Apply, cancelled: threading.Event
-) -> tuple[int, int]:
-    """Apply everything from `start` to the end of a partition's log, in batches. Blocks.
+def read_partitions(
+    conf: dict[str, Any], starts: dict[tuple[str, int], int], apply: Apply, cancelled: threading.Event
+) -> tuple[dict[tuple[str, int], int], int]:
+    """Apply everything from each start to the end of each partition's log, in batches, by one consumer. Blocks.
+
+    Args:
+        starts: First offset wanted, by (topic, partition).
 
     Returns:
-        Last offset covered (compaction may have removed the record itself) and the number of records applied.
+        Last offset covered per partition (compaction may have removed the record itself), and the records applied.
 
     Raises:
-        RuntimeError: Kafka reported an error for the partition.
+        RuntimeError: Kafka reported an error for a partition.
         asyncio.CancelledError: `cancelled` was set.
     """
     consumer = Consumer(conf)
     records = 0
+    covered: dict[tuple[str, int], int] = {}
     try:
-        low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S)
-        consumer.assign([TopicPartition(topic, partition, max(start, low))])
-        while not cancelled.is_set():
-            batch = consumer.consume(BATCH_RECORDS, timeout=POLL_S)
-            at_end = False
-            if batch and batch[-1].error() is not None:
-                error = batch.pop().error()
-                if error.code() != KafkaError._PARTITION_EOF:
-                    raise RuntimeError(f"{topic}/{partition}: {error}")
-                at_end = True
-            if batch:
-                apply(partition, batch)
-                records += len(batch)
-            if at_end:
-                position = consumer.position([TopicPartition(topic, partition)])[0].offset
-                return (position if position >= 0 else max(start, low)) - 1, records
-        raise asyncio.CancelledError
+        begins = {}
+        for (topic, partition), start in starts.items():
+            low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S)
+            begins[(topic, partition)] = max(start, low)
+        consumer.assign([TopicPartition(*tp, offset) for tp, offset in begins.items()])
+        while len(covered) < len(starts):
+            if cancelled.is_set():
+                raise asyncio.CancelledError
+            by_partition: dict[tuple[str, int], list[Any]] = {}
+            ended: list[tuple[str, int]] = []
+            for message in consumer.consume(BATCH_RECORDS, timeout=POLL_S):
+                tp, error = (message.topic(), message.partition()), message.error()
+                if error is None:
+                    by_partition.setdefault(tp, []).append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.append(tp)
+                else:
+                    raise RuntimeError(f"{tp[0]}/{tp[1]}: {error}")
+            for tp, messages in by_partition.items():
+                apply(tp, messages)
+                records += len(messages)
+            for tp in ended:
+                position = consumer.position([TopicPartition(*tp)])[0].offset
+                covered[tp] = (position if position >= 0 else begins[tp]) - 1
+        return covered, records
     finally:
         consumer.close()
 
 
-def apply_to_rocksdb(store: Any) -> Apply:
-    """Write batches of records into a table's RocksDB, with the offset they reach."""
+def apply_to_stores(stores: dict[tuple[str, int], Any]) -> Apply:
+    """Write batches of records into the tables' RocksDB stores, with the offset they reach in the same batch."""
 
-    def apply(partition: int, messages: list[Any]) -> None:
+    def apply(tp: tuple[str, int], messages: list[Any]) -> None:
+        store = stores[tp]
         batch = rocksdict.WriteBatch(raw_mode=True)
         for message in messages:
             value = message.value()
@@ -82,7 +95,7 @@ def apply_to_rocksdb(store: Any) -> Apply:
             else:
                 batch.put(message.key(), value)
         batch.put(store.offset_key, b"%d" % messages[-1].offset())
-        store._db_for_partition(partition).write(batch)
+        store._db_for_partition(tp[1]).write(batch)
 
     return apply
 
@@ -101,20 +114,20 @@ class BulkRecovery(Recovery):
                     self.active_highwaters[tp] = min(self.active_highwaters[tp], destination[tp])
 
     async def _restore(self, tps: Any, destination: Any) -> None:
-        began, total, cancelled = steady_s(), 0, threading.Event()
+        began, cancelled = steady_s(), threading.Event()
         conf = reader_conf(self.app.settings.kafka, **{"auto.offset.reset": "error"})
+        seen = {tp: destination[tp] if destination[tp] is not None else -1 for tp in tps}
+        starts = {(tp.topic, tp.partition): offset + 1 for tp, offset in seen.items()}
+        stores = {(tp.topic, tp.partition): self.tp_to_table[tp].data for tp in tps}
+        if not starts:
+            return
         try:
-            for tp in sorted(tps):
-                store = self.tp_to_table[tp].data
-                seen = destination[tp] if destination[tp] is not None else -1
-                last, records = await asyncio.to_thread(
-                    read_partition, conf, tp.topic, tp.partition, seen + 1, apply_to_rocksdb(store), cancelled
-                )
-                destination[tp] = max(seen, last)
-                total += records
+            covered, total = await asyncio.to_thread(read_partitions, conf, starts, apply_to_stores(stores), cancelled)
         except BaseException:
             cancelled.set()
             raise
+        for tp in tps:
+            destination[tp] = max(seen[tp], covered[(tp.topic, tp.partition)])
         seconds = steady_s() - began
         self.app.on_restored(total, seconds)
         self.log.info("bulk restore: %d records, %d partitions, %.2f s", total, len(tps), seconds)

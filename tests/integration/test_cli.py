@@ -228,6 +228,20 @@ def test_send_wait_times_out_with_a_hint(run: Run) -> None:
     assert "wapipe gate" in result.stderr
 
 
+def test_send_wait_times_out_with_the_reason_of_the_number(run: Run, settings: Settings) -> None:
+    """A message that is queued when the time is up is told with why its number stands still."""
+    person = _person()
+
+    def answer(request: dict[str, Any]) -> list[Any]:
+        return [_event("queued", request["request_id"], person, unix_ms())]
+
+    with _Answering(settings, "outbound-requests", "outbound-events", answer):
+        result = run(*SEND, "--to", person, "--wait", "--timeout", "5")
+    assert result.exit_code == 75
+    assert "queued" in result.stdout
+    assert "stands still: webhook" in result.stderr
+
+
 # --- consent
 
 

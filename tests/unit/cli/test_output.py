@@ -34,6 +34,25 @@ def test_table_in_a_pipe_is_aligned_plain_and_uncut(capsys: pytest.CaptureFixtur
     assert lines == ["NAME          VALUE", f"[red]a[/red]  {long}", "bbb           1"]
 
 
+def test_narrow_terminal_wraps_long_cells_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal a time stays in one piece, and a long text loses nothing."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    table(("time", "detail"), [("2026-11-22 10:00:00.123", "word " * 30)])
+    lines = terminal.getvalue().splitlines()
+    assert "2026-11-22 10:00:00.123" in lines[1]
+    assert max(map(len, lines[1:])) <= 50
+    assert sum(text.count("word") for text in lines) == 30
+
+
 def test_colours_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal gets colours, a file does not."""
 

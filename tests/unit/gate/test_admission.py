@@ -57,8 +57,13 @@ def test_template_with_grant_is_admitted() -> None:
 
 @pytest.mark.parametrize(
     ("category", "asked", "given"),
-    [("authentication", None, "urgent"), ("utility", None, "normal"), ("marketing", None, "bulk"), ("utility", "bulk", "bulk")],
-)  # fmt: skip
+    [
+        ("authentication", None, "urgent"),
+        ("utility", None, "normal"),
+        ("marketing", None, "bulk"),
+        ("utility", "bulk", "bulk"),
+    ],
+)
 def test_priority_is_the_category_s_unless_asked_for(category: str, asked: str | None, given: str) -> None:
     """Codes are urgent and campaigns bulk, unless the request says otherwise."""
     found = judge({"category": category, "priority": asked})
@@ -133,7 +138,7 @@ def test_service_needs_no_grant_but_obeys_a_revoke() -> None:
     service = {"category": "service", "message": making.text()}
     until = NOW_MS + HOUR_MS
     for kind in ("none", "expired"):
-        found = judge(service, window_until_ms=until, standing=Standing(kind, None))  # type: ignore[arg-type]
+        found = judge(service, window_until_ms=until, standing=Standing(kind, None))
         assert isinstance(found, Admit)
         assert (found.consent, found.valid_until_ms, found.valid_cause) == (None, until, "window_closed")
     withdrawn = Standing("withdrawn", entry("revoked"))

@@ -1,0 +1,317 @@
+"""All of the pipeline on this machine, as child processes: for `wapipe up`, `wapipe demo` and tests.
+
+Enters: the user's settings and a folder. Leaves: a running system, its settings file, where each process answers.
+Runs on the main thread, which it must (`embedded/processes.py`); every wait is bounded. Ends everything by pid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import orjson
+
+from pipeline.cli import local_plan as plan
+from pipeline.clock import steady_s
+from pipeline.config import Settings
+from pipeline.embedded.broker import EmbeddedKafka
+from pipeline.embedded.layout import HOST
+from pipeline.embedded.locks import FileLock
+from pipeline.embedded.processes import Processes
+from pipeline.errors import EXIT_CONFIG, ConfigError, PipelineError
+from pipeline.ingress.check import check_webhook
+from pipeline.secrets import token_of
+from pipeline.streams import topics
+
+READY_TIMEOUT_S = 120.0  # a gate and a sender join their groups in 4 s on an idle machine of two cores
+POLL_S = 0.1
+HTTP_TIMEOUT_S = 5.0
+BROKER_TIMEOUT_S = 15.0
+LOG_TAIL_LINES = 8
+LOG_TAIL_BYTES = 8192
+SIMULATOR = "simulator"
+STOP_TIMEOUT_S = 10.0
+
+Say = Callable[[str], None]
+
+
+class Stopped(KeyboardInterrupt):
+    """The user asked for the end, by Ctrl-C or SIGTERM. A KeyboardInterrupt, so that no loop keeps it to itself."""
+
+
+class StopSignals:
+    """Handler of SIGINT and SIGTERM: the first one raises `Stopped` in the main thread, others change nothing.
+
+    Attributes:
+        is_ending: Set when the end has begun; nothing is raised from then on.
+    """
+
+    def __init__(self) -> None:
+        self.is_ending = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.is_ending:
+            self.is_ending = True
+            raise Stopped
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Let the first SIGINT or SIGTERM of a block raise `Stopped`."""
+    handler = StopSignals()
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield handler
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much of everything is run.
+
+    Attributes:
+        counts: Processes by role.
+        simulator: Further options of `wapipe simulator`.
+        stop_timeout_s: How long the processes may take to end in good order.
+    """
+
+    counts: Mapping[str, int]
+    simulator: Sequence[str] = ("--latency-ms", "20")
+    stop_timeout_s: float = STOP_TIMEOUT_S
+
+
+@dataclass
+class Local:
+    """A local system. Use it as a context manager.
+
+    Attributes:
+        base: The user's settings; without numbers, two at the simulator are made up.
+        folder: Keeps everything; one user at a time.
+        has_broker: Whether the user named a Kafka, so that none is started.
+        shape: How much of everything is run.
+        say: Gets a line for people at every step.
+        signals: Told when the end begins.
+        settings: What the processes run with; known once started, as is the rest.
+        settings_file: The same, as a file.
+        simulator_url: None: the numbers talk to a real API.
+        children: The processes of the roles.
+    """
+
+    base: Settings
+    folder: Path
+    has_broker: bool
+    shape: Shape
+    say: Say
+    signals: StopSignals
+    settings: Settings = field(default_factory=Settings)
+    settings_file: Path = Path(plan.CONFIG_NAME)
+    simulator_url: str | None = None
+    children: list[plan.Child] = field(default_factory=list)
+    _processes: Processes = field(default_factory=Processes)
+    _kafka: EmbeddedKafka | None = None
+    _lock: FileLock | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End everything by pid: the roles first, then the API that they call, then the broker. Bounded."""
+        self.signals.is_ending = True
+        try:
+            self._processes.stop_all(self.shape.stop_timeout_s, stages=[[SIMULATOR]])
+        finally:
+            if self._kafka is not None:
+                self._kafka.stop(self.shape.stop_timeout_s)
+            if self._lock is not None:
+                self._lock.release()
+
+    def poll(self) -> None:
+        """Start again what has exited, and say so; call it about twice a second.
+
+        Raises:
+            BrokerUnreachable: the broker of ours has exited.
+        """
+        if self._kafka is not None:
+            self._kafka.check()
+        had_simulator = self._processes.is_running(SIMULATOR)
+        for name, code in self._processes.poll().items():
+            self.say(f"{name:<10} exited with {code}, is started again; {plan.shown(self._log_path(name))} says why")
+        if self.simulator_url is not None and not had_simulator and self._processes.is_running(SIMULATOR):
+            self._tell_simulator()
+
+    def control(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the simulator for something, by `POST /_simulator/control`; any thread may.
+
+        Raises:
+            OSError: it does not answer, or refuses.
+        """
+        request = urllib.request.Request(f"{self.simulator_url}/_simulator/control", orjson.dumps(wanted))  # noqa: S310
+        return dict(orjson.loads(_answer(request)))
+
+    def simulator_stats(self) -> dict[str, Any]:
+        """`GET /_simulator/stats`; any thread may.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        return dict(orjson.loads(_answer(f"{self.simulator_url}/_simulator/stats")))
+
+    def simulator_ledger(self) -> list[dict[str, Any]]:
+        """`GET /_simulator/ledger`: every request that the simulator saw, in order of arrival.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        lines = _answer(f"{self.simulator_url}/_simulator/ledger").splitlines()
+        return [orjson.loads(line) for line in lines]
+
+    # -- start ---------------------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        began_s = steady_s()
+        # Step 1: the folder is ours, before anything in it is touched.
+        self._take_folder()
+        # Step 2: a broker, as everything else asks it first.
+        kafka = self.base.kafka if self.has_broker else plan.own_kafka(self.base.kafka, self._start_broker())
+        # Step 3: ports, then the settings that name them.
+        wanted_port = plan.simulator_port(self.base)
+        free_port, ingress_port = plan.free_ports(2)
+        if wanted_port is not None:
+            self.simulator_url = f"http://{HOST}:{wanted_port or free_port}"
+        self.settings = plan.local_settings(self.base, kafka, self.folder, self.simulator_url, ingress_port)
+        self.settings_file = plan.write_settings(self.settings, self.folder)
+        self.say(f"settings   {plan.shown(self.settings_file)}")
+        # Step 4: topics, which roles check at their start.
+        self._make_topics()
+        # Step 5: the API before those who call it, then all roles at once.
+        if self.simulator_url is not None:
+            self._start_simulator(wanted_port or free_port)
+        self._start_roles()
+        # Step 6: nothing is sent on a number before its webhook was seen to work.
+        if self.settings.policy.require_webhook:
+            self._check_webhooks()
+        self.say(f"ready      after {steady_s() - began_s:.1f} s")
+
+    def _take_folder(self) -> None:
+        lock = FileLock(self.folder / "lock")
+        if not lock.acquire(0):
+            raise ConfigError(f"{self.folder}: another `wapipe up` or `wapipe demo` runs there; end that one first")
+        self._lock = lock
+
+    def _start_broker(self) -> str:
+        self.say("broker     starting Kafka; the very first time, Maven gets its jars")
+        began_s = steady_s()
+        self._kafka = EmbeddedKafka(self.folder / "kafka")
+        self._kafka.start()
+        self.say(f"broker     {self._kafka.bootstrap} after {steady_s() - began_s:.1f} s")
+        return self._kafka.bootstrap
+
+    def _make_topics(self) -> None:
+        changes = topics.compare(self.settings, topics.read_broker(self.settings, BROKER_TIMEOUT_S))
+        if changes:
+            topics.apply(self.settings, changes)
+        done = f"{len(changes)} changes made" if changes else "nothing to change"
+        self.say(f"topics     {len(topics.TOPICS)}, {done}")
+
+    def _start_simulator(self, port: int) -> None:
+        secrets = self.settings.ingress.app_secret_files
+        signed = ("--webhook-secret-file", str(secrets[0])) if secrets else ()
+        argv = plan.wapipe(SIMULATOR, "--port", str(port), *signed, *self.shape.simulator)
+        self._spawn(plan.Child(SIMULATOR, argv, plan.child_environment(os.environ), None))
+        self._tell_simulator()
+        self.say(f"simulator  {self.simulator_url}")
+
+    def _tell_simulator(self) -> None:
+        """Say who its senders are and where their webhooks go: it does not know after a start."""
+        path = self.settings.ingress.path.rstrip("/")
+        url = f"http://{HOST}:{self.settings.ingress.port}{path}/{{number}}"
+        tokens = {token_of(number, own): number for number, own in self.settings.numbers.items()}
+        wanted = {"tokens": list(tokens), "number_of_token": tokens, "webhook_url": url}
+        self._await(lambda: self.control({"settings": wanted}) is not None, "the simulator does not answer", SIMULATOR)
+
+    def _start_roles(self) -> None:
+        self.children = plan.role_children(self.settings_file, self.folder, self.shape.counts)
+        for child in self.children:
+            self._spawn(child)
+        for child in self.children:
+            name, url = child.name, f"{child.health_url}/readyz"
+            self._await(lambda url=url: _answer(url) is not None, f"{name} is not ready", name)  # type: ignore[misc]
+            self.say(f"{name:<10} pid {self._processes.pid(name)}, {child.health_url}/metrics")
+
+    def _check_webhooks(self) -> None:
+        for number in self.settings.numbers:
+            result = asyncio.run(check_webhook(self.settings, number))
+            if not result.is_ok:
+                raise ConfigError(f"webhook of {number}: {result.url}: {result.detail}")
+        self.say(f"webhooks   verified for {', '.join(self.settings.numbers)}")
+
+    def _spawn(self, child: plan.Child) -> None:
+        self._processes.spawn(
+            child.name, child.argv, child.env, log_path=self._log_path(child.name), restart=True
+        )
+
+    def _log_path(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def _await(self, is_there: Callable[[], bool], otherwise: str, name: str) -> None:
+        """Ask until it is there.
+
+        Raises:
+            ConfigError: the process says that its settings are wrong.
+            PipelineError: it did not come in time, or broke off.
+        """
+        give_up_s = steady_s() + READY_TIMEOUT_S
+        while True:
+            try:
+                if is_there():
+                    return
+            except OSError:
+                pass
+            for exited, code in self._processes.poll().items():
+                error = ConfigError if code == EXIT_CONFIG else PipelineError
+                raise error(f"{exited} exited with {code} at its start; its log ends with:\n{self._log_tail(exited)}")
+            if steady_s() > give_up_s:
+                tail = self._log_tail(name)
+                raise PipelineError(f"{otherwise} after {READY_TIMEOUT_S:.0f} s; its log ends with:\n{tail}")
+            time.sleep(POLL_S)
+
+    def _log_tail(self, name: str) -> str:
+        with self._log_path(name).open("rb") as log:
+            log.seek(max(log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES, 0))
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def scrape(child: plan.Child) -> str:
+    """`/metrics` of a process; any thread may.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    return _answer(f"{child.health_url}/metrics").decode()
+
+
+def _answer(request: str | urllib.request.Request) -> bytes:
+    """The body of a 200 answer; anything else is an `OSError` (urllib's errors are)."""
+    with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310 - our own address
+        body: bytes = answer.read()
+    return body

@@ -1,0 +1,111 @@
+"""The merge rule over any set of updates: commutative, idempotent, and true to its few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.clock import rfc3339
+from pipeline.records.codec import check, encode
+from pipeline.records.consent import Consent, ConsentUpdate
+from pipeline.records.consent_rule import AHEAD_MAX_MS, merge, standing
+from tests.unit.gate.making import ADA, NOW_MS
+
+CATEGORIES = ("utility", "marketing")
+PURPOSES = ("offers", "news")
+USER = {"actor": "user", "method": "qr", "source": "poster"}
+
+moments = st.integers(0, 6).map(lambda half_seconds: NOW_MS + half_seconds * 500) | st.sampled_from(
+    [NOW_MS - 86_400_000, NOW_MS + AHEAD_MAX_MS - 1, NOW_MS + AHEAD_MAX_MS + 1000, NOW_MS + 10**10]
+)
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> tuple[ConsentUpdate, int]:
+    """An update of one person, and the broker time of its record."""
+    action = draw(st.sampled_from(["grant", "grant", "revoke", "revoke", "erase"]))
+    stars = ("*",) if action == "revoke" else ()
+    value: dict[str, Any] = {
+        "update_id": draw(st.sampled_from(["a", "b", "c"])),
+        "recipient": ADA,
+        "business": draw(st.sampled_from(["acme", "zeta", *(() if action == "grant" else ("*",))])),
+        "action": action,
+        "categories": draw(st.lists(st.sampled_from([*CATEGORIES, *stars]), min_size=1, max_size=2)),
+        "purposes": draw(st.lists(st.sampled_from(["*", *PURPOSES]), min_size=1, max_size=2)),
+        "at": rfc3339(draw(moments)),
+        "expires_at": draw(st.none() | st.just(rfc3339(NOW_MS + 5000))),
+        "evidence": draw(st.sampled_from([USER, {**USER, "source": "shop"}, {**USER, "actor": "system"}])),
+    }
+    return check(ConsentUpdate, value), NOW_MS + draw(st.integers(0, 3)) * 1000
+
+
+def merged(sequence: Sequence[tuple[ConsentUpdate, int]]) -> dict[str, Any] | None:
+    """What is left of updates in that order."""
+    consent: dict[str, Any] | None = None
+    for update, broker_ms in sequence:
+        consent = merge(consent, update, broker_ms).consent
+    return consent
+
+
+@given(st.lists(updates(), max_size=8).flatmap(lambda found: st.tuples(st.just(found), st.permutations(found))))
+def test_order_of_updates_does_not_matter(orders: tuple[list[Any], list[Any]]) -> None:
+    """Any order of the same updates leaves the same bytes on `consent`."""
+    one, other = merged(orders[0]), merged(orders[1])
+    assert (encode(one) if one else None) == (encode(other) if other else None)
+
+
+@given(st.lists(updates(), min_size=1, max_size=8), st.data())
+def test_an_update_again_changes_nothing(found: list[Any], data: st.DataObject) -> None:
+    """Merging one of the updates a second time, at any later point, changes nothing and says so."""
+    consent = merged(found)
+    update, broker_ms = data.draw(st.sampled_from(found))
+    again = merge(consent, update, broker_ms)
+    assert (again.changed, again.consent) == (False, consent)
+
+
+@given(st.lists(updates(), max_size=8))
+def test_result_is_a_record_of_the_contract(found: list[Any]) -> None:
+    """Whatever was merged, the record fits its model, and `changed` says whether it differs."""
+    consent: dict[str, Any] | None = None
+    for update, broker_ms in found:
+        step = merge(consent, update, broker_ms)
+        assert step.changed == (step.consent != consent)
+        assert (step.result == "refused") == (step.reason is not None)
+        consent = step.consent
+    if consent is not None:
+        Consent.model_validate(consent)
+
+
+@given(st.lists(updates(), max_size=6), st.sampled_from(CATEGORIES), st.sampled_from(PURPOSES))
+def test_nothing_is_granted_against_the_newest_word(found: list[Any], category: str, purpose: str) -> None:
+    """Granted means: there is an accepted matching grant, and no matching revoke in the same second or later."""
+    consent = merged(found)
+    if standing(consent, "acme", category, purpose, NOW_MS).kind != "granted":
+        return
+    grants = [
+        u.at // 1000 for u, ms in found if u.action == "grant" and _matches(u, category, purpose) and _good(u, ms)
+    ]
+    revokes = [
+        min(u.at, ms + AHEAD_MAX_MS) // 1000
+        for u, ms in found
+        if u.action == "erase" or (u.action == "revoke" and _matches(u, category, purpose))
+    ]
+    assert grants
+    assert max(grants) > max(revokes, default=-1)
+
+
+def _matches(update: ConsentUpdate, category: str, purpose: str) -> bool:
+    return (
+        update.business in ("acme", "*")
+        and bool({category, "*"} & set(update.categories))
+        and bool({purpose, "*"} & set(update.purposes))
+    )
+
+
+def _good(update: ConsentUpdate, broker_ms: int) -> bool:
+    evidence = update.evidence
+    is_active = evidence is not None and evidence.actor == "user"
+    return update.action == "grant" and is_active and update.at <= broker_ms + AHEAD_MAX_MS

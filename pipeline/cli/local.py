@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from typing import Any, Self
 import orjson
 
 from pipeline.cli import local_plan as plan
+from pipeline.cli.app import quiet
 from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.embedded.broker import EmbeddedKafka
@@ -92,36 +93,37 @@ class Shape:
     stop_timeout_s: float = STOP_TIMEOUT_S
 
 
-@dataclass
 class Local:
     """A local system. Use it as a context manager.
 
-    Attributes:
+    Args:
         base: The user's settings; without numbers, two at the simulator are made up.
         folder: Keeps everything; one user at a time.
         has_broker: Whether the user named a Kafka, so that none is started.
         shape: How much of everything is run.
         say: Gets a line for people at every step.
         signals: Told when the end begins.
-        settings: What the processes run with; known once started, as is the rest.
+
+    Attributes:
+        settings: What the processes run with; known once started, as is the rest. For clients in this process, which
+            report errors themselves, librdkafka's own log lines are off in it.
         settings_file: The same, as a file.
         simulator_url: None: the numbers talk to a real API.
         children: The processes of the roles.
     """
 
-    base: Settings
-    folder: Path
-    has_broker: bool
-    shape: Shape
-    say: Say
-    signals: StopSignals
-    settings: Settings = field(default_factory=Settings)
-    settings_file: Path = Path(plan.CONFIG_NAME)
-    simulator_url: str | None = None
-    children: list[plan.Child] = field(default_factory=list)
-    _processes: Processes = field(default_factory=Processes)
-    _kafka: EmbeddedKafka | None = None
-    _lock: FileLock | None = None
+    def __init__(
+        self, base: Settings, folder: Path, has_broker: bool, shape: Shape, say: Say, signals: StopSignals
+    ) -> None:
+        self.base, self.folder, self.shape = base, folder, shape
+        self.settings = quiet(base)
+        self.settings_file = folder / plan.CONFIG_NAME
+        self.simulator_url: str | None = None
+        self.children: list[plan.Child] = []
+        self._has_broker, self._say, self._signals = has_broker, say, signals
+        self._processes = Processes()
+        self._kafka: EmbeddedKafka | None = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -136,7 +138,7 @@ class Local:
 
     def stop(self) -> None:
         """End everything by pid: the roles first, then the API that they call, then the broker. Bounded."""
-        self.signals.is_ending = True
+        self._signals.is_ending = True
         try:
             self._processes.stop_all(self.shape.stop_timeout_s, stages=[[SIMULATOR]])
         finally:
@@ -155,7 +157,7 @@ class Local:
             self._kafka.check()
         had_simulator = self._processes.is_running(SIMULATOR)
         for name, code in self._processes.poll().items():
-            self.say(f"{name:<10} exited with {code}, is started again; {plan.shown(self._log_path(name))} says why")
+            self._say(f"{name:<10} exited with {code}, is started again; {plan.shown(self._log_path(name))} says why")
         if self.simulator_url is not None and not had_simulator and self._processes.is_running(SIMULATOR):
             self._tell_simulator()
 
@@ -191,15 +193,15 @@ class Local:
         # Step 1: the folder is ours, before anything in it is touched.
         self._take_folder()
         # Step 2: a broker, as everything else asks it first.
-        kafka = self.base.kafka if self.has_broker else plan.own_kafka(self.base.kafka, self._start_broker())
+        kafka = self.base.kafka if self._has_broker else plan.own_kafka(self.base.kafka, self._start_broker())
         # Step 3: ports, then the settings that name them.
         wanted_port = plan.simulator_port(self.base)
         free_port, ingress_port = plan.free_ports(2)
         if wanted_port is not None:
             self.simulator_url = f"http://{HOST}:{wanted_port or free_port}"
-        self.settings = plan.local_settings(self.base, kafka, self.folder, self.simulator_url, ingress_port)
-        self.settings_file = plan.write_settings(self.settings, self.folder)
-        self.say(f"settings   {plan.shown(self.settings_file)}")
+        settings = plan.local_settings(self.base, kafka, self.folder, self.simulator_url, ingress_port)
+        self.settings, self.settings_file = quiet(settings), plan.write_settings(settings, self.folder)
+        self._say(f"settings   {plan.shown(self.settings_file)}")
         # Step 4: topics, which roles check at their start.
         self._make_topics()
         # Step 5: the API before those who call it, then all roles at once.
@@ -209,7 +211,7 @@ class Local:
         # Step 6: nothing is sent on a number before its webhook was seen to work.
         if self.settings.policy.require_webhook:
             self._check_webhooks()
-        self.say(f"ready      after {steady_s() - began_s:.1f} s")
+        self._say(f"ready      after {steady_s() - began_s:.1f} s")
 
     def _take_folder(self) -> None:
         lock = FileLock(self.folder / "lock")
@@ -218,11 +220,11 @@ class Local:
         self._lock = lock
 
     def _start_broker(self) -> str:
-        self.say("broker     starting Kafka; the very first time, Maven gets its jars")
+        self._say("broker     starting Kafka; the very first time, Maven gets its jars")
         began_s = steady_s()
         self._kafka = EmbeddedKafka(self.folder / "kafka")
         self._kafka.start()
-        self.say(f"broker     {self._kafka.bootstrap} after {steady_s() - began_s:.1f} s")
+        self._say(f"broker     {self._kafka.bootstrap} after {steady_s() - began_s:.1f} s")
         return self._kafka.bootstrap
 
     def _make_topics(self) -> None:
@@ -230,7 +232,7 @@ class Local:
         if changes:
             topics.apply(self.settings, changes)
         done = f"{len(changes)} changes made" if changes else "nothing to change"
-        self.say(f"topics     {len(topics.TOPICS)}, {done}")
+        self._say(f"topics     {len(topics.TOPICS)}, {done}")
 
     def _start_simulator(self, port: int) -> None:
         secrets = self.settings.ingress.app_secret_files
@@ -238,7 +240,7 @@ class Local:
         argv = plan.wapipe(SIMULATOR, "--port", str(port), *signed, *self.shape.simulator)
         self._spawn(plan.Child(SIMULATOR, argv, plan.child_environment(os.environ), None))
         self._tell_simulator()
-        self.say(f"simulator  {self.simulator_url}")
+        self._say(f"simulator  {self.simulator_url}")
 
     def _tell_simulator(self) -> None:
         """Say who its senders are and where their webhooks go: it does not know after a start."""
@@ -255,19 +257,17 @@ class Local:
         for child in self.children:
             name, url = child.name, f"{child.health_url}/readyz"
             self._await(lambda url=url: _answer(url) is not None, f"{name} is not ready", name)  # type: ignore[misc]
-            self.say(f"{name:<10} pid {self._processes.pid(name)}, {child.health_url}/metrics")
+            self._say(f"{name:<10} pid {self._processes.pid(name)}, {child.health_url}/metrics")
 
     def _check_webhooks(self) -> None:
         for number in self.settings.numbers:
             result = asyncio.run(check_webhook(self.settings, number))
             if not result.is_ok:
                 raise ConfigError(f"webhook of {number}: {result.url}: {result.detail}")
-        self.say(f"webhooks   verified for {', '.join(self.settings.numbers)}")
+        self._say(f"webhooks   verified for {', '.join(self.settings.numbers)}")
 
     def _spawn(self, child: plan.Child) -> None:
-        self._processes.spawn(
-            child.name, child.argv, child.env, log_path=self._log_path(child.name), restart=True
-        )
+        self._processes.spawn(child.name, child.argv, child.env, log_path=self._log_path(child.name), restart=True)
 
     def _log_path(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"

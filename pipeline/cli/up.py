@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli import local_plan as plan
-from pipeline.cli.app import load_settings, quiet
+from pipeline.cli.app import load_settings
 from pipeline.cli.local import Local, Shape, Stopped, stop_signals
 from pipeline.cli.output import line, note
 from pipeline.config import ENV_CONFIG
@@ -42,7 +42,7 @@ def up(ctx: click.Context, gates: int, senders: int) -> int:
     Example, in a second terminal:
       wapipe --config .wapipe/up/wapipe.toml send --help
     """
-    base = quiet(load_settings(ctx))
+    base = load_settings(ctx)
     has_broker = plan.is_broker_configured(named_config_file(ctx), os.environ)
     shape = Shape({"gate": gates, "sender": senders, "ingress": 1})
     with stop_signals() as signals:

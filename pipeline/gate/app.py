@@ -8,12 +8,15 @@ because their recovery buffer is one record. Faust delivers no record to an agen
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
+from confluent_kafka import KafkaException
 from faust.types import TP
 
 from pipeline.config import Settings
+from pipeline.errors import BrokerUnreachable
 from pipeline.gate.ends import EndsReader
 from pipeline.gate.inbound import WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
@@ -58,6 +61,7 @@ class Gate:
         self._settings = settings
         self._metrics = metrics
         self._health = health
+        self._crashing: asyncio.Future[None] | None = None
         self._ends = EndsReader(settings, self.app.conf.id)
         self._delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
         consents = self._view(CONSENT, partitions, ("entries", "erased_at"))
@@ -70,20 +74,23 @@ class Gate:
             windows,
         )
         self.worker = Worker(self.app, judges, self._delivery, settings.topic, self._ends.ask, metrics)
-        self._remerge = Remerge(settings, self.worker, self._ends.ask)
+        self._remerge = Remerge(settings, self.worker, self._ends.ask, self._task)
         for topic, kind in ENTRANCES.items():
             self._add_agent(topic, kind)
         self._hook()
-        self._tasks = [self._task(self.worker.run(), "gate-worker"), self._task(self.worker.ask_ends(), "gate-ends")]
+        self._tasks = [self._task(self.worker.run(), "gate-worker"), self._task(self.worker.asker.run(), "gate-ends")]
 
     async def warm_up(self) -> None:
         """Fetch the metadata of what will be written.
 
         Raises:
-            KafkaException: no broker answered in time.
+            BrokerUnreachable: no broker answered in time.
         """
         topics = [self._settings.topic(name) for name in WRITTEN]
-        await asyncio.to_thread(self._delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)
+        try:
+            await asyncio.to_thread(self._delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)
+        except KafkaException as exc:
+            raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {exc.args[0].name()}") from exc
 
     async def close(self) -> None:
         """Stop the tasks and the clients, after the app has stopped."""
@@ -139,6 +146,8 @@ class Gate:
         async def assigned(partitions: frozenset[TP], _generation: int) -> None:
             self._metrics.rebalances.inc()
             self._health.meet(ASSIGNED)
+            if not partitions:
+                self._health.meet(RECOVERED)  # a spare has nothing to restore
             self.worker.open()
             self._remerge.assigned(
                 sorted(tp.partition for tp in partitions if tp.topic == self._settings.topic(UPDATES))
@@ -166,7 +175,7 @@ class Gate:
         self._health.meet(RECOVERED)
         self._remerge.recovered()
 
-    def _task(self, work: Any, name: str) -> asyncio.Task[None]:
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
         return task

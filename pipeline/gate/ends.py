@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
@@ -15,13 +16,14 @@ ASK_TIMEOUT_S: Final = 2.0
 
 
 class EndsReader:
-    """Serves one thread at a time.
+    """Serves several threads, one after the other.
 
     Args:
         group: The gate's consumer group; its offsets are read, it is never joined.
     """
 
     def __init__(self, settings: Settings, group: str) -> None:
+        self._lock = threading.Lock()
         self._admin = admin(settings)
         self._consumer = Consumer(reader_conf(settings.kafka, **{"group.id": group}))
 
@@ -33,13 +35,15 @@ class EndsReader:
         Raises:
             KafkaException: no answer in time.
         """
-        ends = self._offsets(partitions, OffsetSpec.latest())
-        begins = self._begins(unknown) if unknown else {}
+        with self._lock:
+            ends = self._offsets(partitions, OffsetSpec.latest())
+            begins = self._begins(unknown) if unknown else {}
         return {tp: (end, begins.get(tp)) for tp, end in ends.items()}
 
     def close(self) -> None:
         """Release the clients."""
-        self._consumer.close()
+        with self._lock:
+            self._consumer.close()
 
     def _begins(self, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         asked = [TopicPartition(topic, partition) for topic, partition in partitions]

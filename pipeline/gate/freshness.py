@@ -114,14 +114,18 @@ class WaitingRoom:
             self._chains[key] = deque([waiter])
         self._heads.setdefault(tp, deque()).append((key, waiter))
 
-    def release(self, now_s: float) -> list[ChainKey]:
-        """Chains whose head may be judged again: its partition was read far enough, or it has waited long enough."""
+    def release(self, now_s: float, *, may_give_up: bool = True) -> list[ChainKey]:
+        """Chains whose head may be judged again: its partition was read far enough, or it has waited long enough.
+
+        Args:
+            may_give_up: Whether waiting long enough counts.
+        """
         released: list[ChainKey] = []
         for tp, heads in self._heads.items():
             while heads:
                 key, waiter = heads[0]
                 reached = waiter.target is not None and self._freshness.has_reached(tp, waiter.target)
-                if not reached and not self._is_over(tp, waiter, now_s):
+                if not reached and not (may_give_up and self._is_over(tp, waiter, now_s)):
                     break
                 waiter.settled.add(tp)
                 heads.popleft()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
-from pipeline.clock import unix_ms
+import structlog
+
+from pipeline.clock import steady_s, unix_ms
+from pipeline.logs import Repeats
 from pipeline.records.codec import Headers, header_of, headers_for
 from pipeline.records.deadletter import dead_letter_headers
+
+log = structlog.get_logger(__name__)
 
 Kind = Literal["urgent", "update", "remerge", "inbound", "normal"]
 DEAD_LETTER: Final = "dead-letter"
@@ -63,6 +68,22 @@ class Out(NamedTuple):
     headers: Headers
     partition: int = -1
     stored: Callable[[int], None] | None = None
+
+
+class Misplaced:
+    """Says now and then that a producer uses another partitioner, and how many records had to be re-routed."""
+
+    def __init__(self) -> None:
+        self._repeats = Repeats()
+
+    def told(self, item: Item, home: int) -> None:
+        """A record was found on a foreign partition."""
+        held_back = self._repeats.pass_now("misplaced", steady_s())
+        if held_back is not None:
+            log.warning(
+                "record_rerouted", topic=item.topic, partition=item.tp[1], home=home, offset=item.offset,
+                suppressed=held_back,
+            )  # fmt: skip
 
 
 def traced(schema: str, item: Item) -> Headers:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 import structlog
@@ -17,6 +18,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
+from pipeline.gate.asking import Ask
+from pipeline.gate.freshness import Partition
 from pipeline.gate.item import Item
 from pipeline.streams.client import reader_conf
 
@@ -31,8 +34,6 @@ POLL_S: Final = 0.2
 MAX_BATCHES: Final = 2000
 """A million updates in five minutes: the oldest of more are left out, and it is said."""
 
-Partition = tuple[str, int]
-
 
 class Target(Protocol):
     """Who merges them."""
@@ -46,17 +47,20 @@ class Remerge:
 
     Args:
         ask: As of the worker; gives the offset that the group begins to read at.
+        spawn: Starts a task by name; sees to it that a bug in it ends the process.
     """
 
     def __init__(
         self,
         settings: Settings,
         target: Target,
-        ask: Callable[[list[Partition], list[Partition]], dict[Partition, tuple[int, int | None]]],
+        ask: Ask,
+        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
     ) -> None:
         self._settings = settings
         self._target = target
         self._ask = ask
+        self._spawn = spawn
         self._partitions: list[Partition] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -68,7 +72,7 @@ class Remerge:
     def recovered(self) -> None:
         """The tables have caught up: begin."""
         if self._task is None and self._partitions:
-            self._task = asyncio.create_task(self._run(self._partitions), name="gate-remerge")
+            self._task = self._spawn(self._run(self._partitions), "gate-remerge")
 
     async def stop(self) -> None:
         """The partitions go away."""
@@ -106,6 +110,7 @@ class _Reader:
     """Reads updates of the last minutes below given offsets. Blocks."""
 
     def __init__(self, settings: Settings, ends: dict[Partition, int]) -> None:
+        self._lock, self._closing = threading.Lock(), threading.Event()
         self._consumer = Consumer(reader_conf(settings.kafka))
         self._ends = dict(ends)
         since_ms = unix_ms() - LOOK_BACK_MS
@@ -124,18 +129,19 @@ class _Reader:
         """
         items: list[Item] = []
         give_up_at = steady_s() + READ_TIMEOUT_S
-        while self._open and not items:
-            if steady_s() > give_up_at:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            for message in self._consumer.consume(BATCH_RECORDS, timeout=POLL_S):
-                item = self._item(message)
-                if item is not None:
-                    items.append(item)
+        with self._lock:
+            while self._open and not items and not self._closing.is_set():
+                if steady_s() > give_up_at:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                found = map(self._item, self._consumer.consume(BATCH_RECORDS, timeout=POLL_S))
+                items = [item for item in found if item is not None]
         return items
 
     def close(self) -> None:
-        """Release the client."""
-        self._consumer.close()
+        """Release the client; a `batch` in another thread ends first."""
+        self._closing.set()
+        with self._lock:
+            self._consumer.close()
 
     def _item(self, message: Any) -> Item | None:
         tp = (message.topic(), message.partition())

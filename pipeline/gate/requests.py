@@ -15,7 +15,7 @@ from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
-from pipeline.gate.item import STAGE, Item, Out, dead_letter, traced
+from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_until
@@ -81,6 +81,7 @@ class RequestJudge:
         self._consents = consents
         self._windows = windows
         self._metrics = metrics
+        self._misplaced = Misplaced()
 
     def prepare(self, item: Item) -> Prepared | list[Out]:
         """Read a request; what cannot be judged is answered at once."""
@@ -103,6 +104,7 @@ class RequestJudge:
             return [self._dead(item, "misrouted", f"re-routed once, still not on partition {home}")]
         source = returning.source or item.source
         if place == "elsewhere":
+            self._misplaced.told(item, home)
             return [_rerouted(item, request.to, home, source)]
         return Prepared(item, request, _plain(request, raw), returning, source)
 

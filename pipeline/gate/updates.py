@@ -10,7 +10,7 @@ import structlog
 from pipeline.clock import rfc3339, steady_s
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
-from pipeline.gate.item import STAGE, Item, Out, dead_letter, traced
+from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import place_of
 from pipeline.gate.view import View
 from pipeline.logs import Repeats
@@ -47,6 +47,7 @@ class UpdateJudge:
         self._consents = consents
         self._metrics = metrics
         self._repeats = Repeats()
+        self._misplaced = Misplaced()
 
     def apply(self, item: Item) -> list[Out]:
         """Merge one update and tell what came of it; of one that is merged again, only a change is written."""
@@ -65,8 +66,11 @@ class UpdateJudge:
         place, home = place_of(update.recipient, item.tp[1], self._partitions, item.headers)
         if place == "misrouted":
             return self._dead(item, "misrouted", f"re-routed once, still not on partition {home}")
+        if place == "elsewhere" and item.kind == "update":
+            self._misplaced.told(item, home)
+            return [_rerouted(item, update.recipient, home)]
         if place == "elsewhere":
-            return [_rerouted(item, update.recipient, home)] if item.kind == "update" else []
+            return []
         return self._merge(item, update)
 
     def _merge(self, item: Item, update: ConsentUpdate) -> list[Out]:

@@ -3,32 +3,32 @@
 Agents only append (`accept`). One task (`run`) takes at most `BATCH_RECORDS` records at a time, the urgent entrance
 first, then consent updates, judges them synchronously and hands all their records to the producer. When Kafka has all
 records of a batch, its sources are finished and may be committed. A record that could not be stored ends the process:
-whatever came after it must not overtake it. A second task (`ask_ends`) serves those who wait for fresher knowledge.
-Everything is touched on the event loop only; questions to Kafka are asked in a thread.
+whatever came after it must not overtake it. Everything is touched on the event loop only.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.clock import steady_s, unix_ms
 from pipeline.errors import BrokerUnreachable
-from pipeline.gate.freshness import ChainKey, Freshness, Partition, Waiter, WaitingRoom
+from pipeline.gate.asking import Ask, Asker
+from pipeline.gate.freshness import ChainKey, Freshness, Waiter, WaitingRoom
 from pipeline.gate.inbound import InboundJudge
+from pipeline.gate.intake import ORDER, App, Intake
 from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
-from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
-from pipeline.streams.delivery import Delivery, Receipt
-from pipeline.streams.windows import Windows
+from pipeline.streams.deadline import Deadline
+from pipeline.streams.delivery import Delivery, Done, Receipt
 
 log = structlog.get_logger(__name__)
 
@@ -37,67 +37,42 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCHES_ON_THE_WAY: Final = 8
 BUSY_BATCHES: Final = 2
 GATHER_S: Final = 0.002
-WINDOW_HIGH: Final = 1000
-WINDOW_LOW: Final = 500
-HELD_BYTES_MAX: Final = 64 * 1024 * 1024
 LOOK_EVERY_S: Final = 0.1
-ASK_EVERY_S: Final = 0.01
-ASK_AGAIN_S: Final = 0.25
-ORDER: Final[tuple[Kind, ...]] = ("urgent", "update", "remerge", "inbound", "normal")
-
-Answer = dict[Partition, tuple[int, int | None]]
+DRAIN_WAITING_S: Final = 3.0
 
 
-class App(Protocol):
-    """What the worker needs of the Faust app."""
-
-    windows: Windows
-
-    def pause(self, tp: tuple[str, int]) -> None:
-        """Fetch no more of a partition."""
-
-    def resume(self, tp: tuple[str, int]) -> None:
-        """Fetch it again."""
-
-    def crash(self, reason: BaseException) -> Coroutine[Any, Any, None]:
-        """End the process."""
-
-
-class Judges:
+class Judges(NamedTuple):
     """Those who say what is written about a record, and the tables that they share."""
 
-    def __init__(
-        self, requests: RequestJudge, updates: UpdateJudge, inbound: InboundJudge, consents: View, windows: View
-    ) -> None:
-        self.requests = requests
-        self.updates = updates
-        self.inbound = inbound
-        self.consents = consents
-        self.windows = windows
+    requests: RequestJudge
+    updates: UpdateJudge
+    inbound: InboundJudge
+    consents: View
+    windows: View
 
 
 class Batch:
     """Records that were judged together; finished together, when Kafka has all that they caused."""
 
-    __slots__ = ("bytes", "epoch", "items", "left", "outs")
+    __slots__ = ("epoch", "items", "left", "outs", "size_bytes")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.items: list[Item] = []
         self.outs: list[Out] = []
-        self.bytes = 0
+        self.size_bytes = 0
         self.left = 0
 
     def add(self, item: Item, outs: list[Out]) -> None:
         """A record was judged."""
         self.items.append(item)
         self.outs += outs
-        self.bytes += item.size_bytes
+        self.size_bytes += item.size_bytes
 
     @property
     def has_room(self) -> bool:
         """Whether more may be judged into it."""
-        return len(self.items) < BATCH_RECORDS and self.bytes < BATCH_BYTES
+        return len(self.items) < BATCH_RECORDS and self.size_bytes < BATCH_BYTES
 
 
 class Worker:
@@ -105,7 +80,7 @@ class Worker:
 
     Args:
         topic: Full name of a topic by its short one.
-        ask: Asks Kafka where partitions end and, for those of the second list, where this group begins to read. Blocks.
+        ask: Asks Kafka where partitions end.
         clock_ms: Milliseconds since 1970.
     """
 
@@ -115,7 +90,7 @@ class Worker:
         judges: Judges,
         delivery: Delivery,
         topic: Callable[[str], str],
-        ask: Callable[[list[Partition], list[Partition]], Answer],
+        ask: Ask,
         metrics: Metrics,
         clock_ms: Callable[[], int] = unix_ms,
     ) -> None:
@@ -123,45 +98,28 @@ class Worker:
         self._judges = judges
         self._delivery = delivery
         self._topic = topic
-        self._ask_kafka = ask
         self._metrics = metrics
         self._clock_ms = clock_ms
-        self._queues: dict[Kind, deque[Item]] = {kind: deque() for kind in ORDER}
+        self._wake, self._idle, self._merged = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._intake = Intake(app)
+        self._freshness = Freshness()
+        self._room = WaitingRoom(self._freshness)
         self._released: deque[ChainKey] = deque()
-        self._paused: set[Partition] = set()
-        self._held_bytes = 0
         self._on_the_way = 0
         self._epoch = 0
-        self._is_open = False
         self._crashing: asyncio.Future[None] | None = None
-        self._wake, self._ask, self._idle, self._merged = (asyncio.Event() for _ in range(4))
-        self.freshness = Freshness()
-        self.room = WaitingRoom(self.freshness)
+        self.asker = Asker(ask, self._room, self._freshness, self._wake.set)
 
-    # -- intake: called by the agents, never blocks ------------------------------------------------------------------
+    # -- intake ------------------------------------------------------------------------------------------------------
     def accept(self, kind: Kind, topic: str, message: Any) -> None:
-        """Take a record that Faust delivered; after the hand-over began nothing is taken, it comes again."""
-        tp = (message.topic, message.partition)
-        if not self._is_open or not self._app.windows.open(tp, message.offset):
-            return
-        item = Item(
-            kind, topic, tp, message.offset, round(message.timestamp * 1000), message.key, message.value,
-            message.headers, steady_s(),
-        )  # fmt: skip
-        self._queues[kind].append(item)
-        self._held_bytes += item.size_bytes
-        window = self._app.windows.of(tp)
-        is_full = window is not None and len(window) >= WINDOW_HIGH
-        if (is_full or self._held_bytes >= HELD_BYTES_MAX) and tp not in self._paused:
-            self._paused.add(tp)
-            self._app.pause(tp)
-        self._wake.set()
+        """Take a record that Faust delivered. Called by the agents; never blocks."""
+        if self._intake.accept(kind, topic, message):
+            self._wake.set()
 
     async def merge_again(self, items: list[Item]) -> None:
         """Take consent updates that are merged a second time; ends when they are merged or dropped."""
-        if self._is_open:
-            self._queues["remerge"].extend(items)
-            self._held_bytes += sum(item.size_bytes for item in items)
+        if self._intake.is_open:
+            self._intake.add_again(items)
             self._merged.clear()
             self._wake.set()
             await self._merged.wait()
@@ -169,40 +127,52 @@ class Worker:
     # -- assignment --------------------------------------------------------------------------------------------------
     def open(self) -> None:
         """Partitions were assigned."""
-        self._is_open = True
+        self._intake.is_open = True
 
     async def drain(self, seconds: float) -> bool:
-        """Take nothing more and let what was judged be stored; what was not judged comes again elsewhere.
+        """Take nothing more, and finish what is in hand; what was not judged comes again elsewhere.
+
+        Who waits for fresher knowledge is part of that: later records of its partition are finished already, and
+        would be repeated. It gets `DRAIN_WAITING_S`, and is never refused for having waited too long.
 
         Returns:
             False if something is still on its way after `seconds`.
         """
-        self._is_open = False
-        self._drop()
+        self._intake.is_open = False
+        self._intake.drop(("urgent", "normal", "remerge"))
+        self._merged.set()
+        deadline = Deadline(seconds)
+        if not await self._quiet(min(DRAIN_WAITING_S, seconds)):
+            self._drop()
+            await self._quiet(deadline.left_s)
         if self._on_the_way:
-            self._idle.clear()
-            try:
-                await asyncio.wait_for(self._idle.wait(), seconds)
-            except TimeoutError:
-                log.warning("drain_unfinished", batches=self._on_the_way)
+            log.warning("drain_unfinished", batches=self._on_the_way)
         return self._on_the_way == 0
 
     def forget(self) -> None:
         """The partitions are no longer ours: what is stored from now on finishes nothing."""
-        self._is_open = False
         self._epoch += 1
+        self._intake.forget()
         self._drop()
-        self.freshness.forget()
+        self._freshness.forget()
+        self.asker.forget()
         self._judges.consents.forget()
         self._judges.windows.forget()
 
+    async def _quiet(self, seconds: float) -> bool:
+        """Wait until nothing is queued, waits or is on its way; False if that takes longer."""
+        self._idle.clear()
+        self._wake.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
     def _drop(self) -> None:
-        for queue in self._queues.values():
-            queue.clear()
-        self.room.clear()
+        self._intake.drop()
+        self._room.clear()
         self._released.clear()
-        self._paused.clear()
-        self._held_bytes = 0
         self._merged.set()
 
     # -- the worker's task -------------------------------------------------------------------------------------------
@@ -217,8 +187,10 @@ class Worker:
                 self._ship(batch)
                 # Let the agents bring more; a moment longer when Kafka is at work anyway: larger batches cost less.
                 await asyncio.sleep(GATHER_S if self._on_the_way >= BUSY_BATCHES else 0)
+            if not (self._on_the_way or len(self._room) or len(self._intake)):
+                self._idle.set()
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S if len(self.room) else None)
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S if len(self._room) else None)
             except TimeoutError:
                 continue
 
@@ -226,16 +198,16 @@ class Worker:
         batch, now_ms, now_s = Batch(self._epoch), self._clock_ms(), steady_s()
         self._judges.consents.sweep()
         self._judges.windows.sweep()
-        self._released.extend(self.room.release(now_s))
+        self._released.extend(self._room.release(now_s, may_give_up=self._intake.is_open))
         while self._released and batch.has_room:
             self._judge_chain(self._released.popleft(), batch, now_ms, now_s)
         for kind in ORDER:
-            queue = self._queues[kind]
+            queue = self._intake.queues[kind]
             if kind in ("update", "remerge") and self._judges.consents.is_full:
                 continue
             while queue and batch.has_room:
                 self._take(queue.popleft(), batch, now_ms, now_s)
-        if not self._queues["remerge"]:
+        if not self._intake.queues["remerge"]:
             self._merged.set()
         return batch if batch.items else None
 
@@ -246,7 +218,7 @@ class Worker:
                 batch.add(item, prepared)
                 return
             key = (item.topic, prepared.request.to)
-            if not self.room.queue_behind(key, prepared, item.read_at_s, now_s):
+            if not self._room.queue_behind(key, prepared, item.read_at_s, now_s):
                 self._judge(key, Waiter(prepared, item.read_at_s, now_s), batch, now_ms, now_s)
             return
         if item.kind == "inbound":
@@ -254,7 +226,7 @@ class Worker:
         else:
             batch.add(item, self._judges.updates.apply(item))
         if item.kind != "remerge":
-            self.freshness.processed(item.tp, item.offset, now_s)
+            self._freshness.processed(item.tp, item.offset, now_s)
 
     def _judge(self, key: ChainKey, waiter: Waiter, batch: Batch, now_ms: int, now_s: float) -> bool:
         prepared: Prepared = waiter.work
@@ -262,21 +234,21 @@ class Worker:
 
         def is_settled(topic: str) -> bool:
             tp = (self._topic(topic), partition)
-            return tp in waiter.settled or self.freshness.is_current(tp, waiter.read_at_s)
+            return tp in waiter.settled or self._freshness.is_current(tp, waiter.read_at_s)
 
         found = self._judges.requests.judge(prepared, now_ms, is_settled)
         if isinstance(found, Wait):
-            self.room.enter(key, waiter, (self._topic(found.topic), partition), now_s)
-            self._ask.set()
+            self._room.enter(key, waiter, (self._topic(found.topic), partition), now_s)
+            self.asker.want()
             return False
         batch.add(prepared.item, found)
         return True
 
     def _judge_chain(self, key: ChainKey, batch: Batch, now_ms: int, now_s: float) -> None:
-        head = self.room.head(key)
+        head = self._room.head(key)
         while head is not None and self._judge(key, head, batch, now_ms, now_s):
-            self.room.leave(key)
-            head = self.room.head(key)
+            self._room.leave(key)
+            head = self._room.head(key)
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def _ship(self, batch: Batch) -> None:
@@ -302,28 +274,10 @@ class Worker:
             self._fail(f"{type(exc).__name__}: {exc}")
 
     def _finish(self, batch: Batch) -> None:
-        """Everything that a batch caused is on Kafka: its sources may be committed."""
         self._on_the_way -= 1
         if batch.epoch == self._epoch:
-            windows = self._app.windows
-            for item in batch.items:
-                if item.kind != "remerge":
-                    windows.done(item.tp, item.offset)
-            self._held_bytes = max(0, self._held_bytes - batch.bytes)
-            if self._paused:
-                self._resume()
-        if not self._on_the_way:
-            self._idle.set()
+            self._intake.finished(batch.items, batch.size_bytes)
         self._wake.set()
-
-    def _resume(self) -> None:
-        if self._held_bytes > HELD_BYTES_MAX // 2:
-            return
-        for tp in list(self._paused):
-            window = self._app.windows.of(tp)
-            if window is None or len(window) <= WINDOW_LOW:
-                self._paused.discard(tp)
-                self._app.resume(tp)
 
     def _fail(self, why: str) -> None:
         """A record was not stored: nothing may overtake it, so the process ends."""
@@ -332,43 +286,8 @@ class Worker:
             reason = BrokerUnreachable(f"Kafka did not store a record of the gate in time ({why}); it comes again")
             self._crashing = asyncio.ensure_future(self._app.crash(reason))
 
-    # -- the task that asks where partitions end -----------------------------------------------------------------------
-    async def ask_ends(self) -> None:
-        """Ask for the ends of partitions as long as somebody waits for one, until cancelled."""
-        repeats = Repeats()
-        while True:
-            await self._ask.wait()
-            self._ask.clear()
-            wanted = self.room.asking()
-            if not wanted:
-                continue
-            epoch, asked_at_s = self._epoch, steady_s()
-            unknown = [tp for tp in wanted if self.freshness.position(tp) is None]
-            try:
-                answer = await asyncio.to_thread(self._ask_kafka, wanted, unknown)
-            except KafkaException as exc:
-                held_back = repeats.pass_now("ends", steady_s())
-                if held_back is not None:
-                    log.warning("ends_unknown", error=str(exc), suppressed=held_back)
-                await asyncio.sleep(ASK_AGAIN_S)
-                self._ask.set()
-                continue
-            if epoch == self._epoch:
-                self._learn(answer, asked_at_s)
-            await asyncio.sleep(ASK_EVERY_S)
-            self._ask.set()
 
-    def _learn(self, answer: Answer, asked_at_s: float) -> None:
-        for tp, (end, begin) in answer.items():
-            if begin is not None:
-                self.freshness.begins_at(tp, begin)
-            self.room.answered(tp, asked_at_s, end)
-        self._wake.set()
-
-
-def _telling(
-    stored: Callable[[int], None], done: Callable[[Receipt | None, KafkaError | None], None]
-) -> Callable[[Receipt | None, KafkaError | None], None]:
+def _telling(stored: Callable[[int], None], done: Done) -> Done:
     def call(receipt: Receipt | None, error: KafkaError | None) -> None:
         if receipt is not None:
             stored(receipt.offset)

@@ -6,7 +6,7 @@ Applied on the event loop; the reading itself is `streams/follow.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -15,6 +15,16 @@ from pipeline.errors import RecordError
 from pipeline.records.codec import decode_object
 
 log = structlog.get_logger(__name__)
+
+
+class SisterHalt(NamedTuple):
+    """Another lane's halt: until when it holds, by host date in ms."""
+
+    number: str
+    shard: int
+    base_url: str | None
+    overloaded: bool
+    until_ms: int
 
 
 class AccountState:
@@ -26,20 +36,34 @@ class AccountState:
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._values: dict[str, dict[str, Any]] = {}
+        self._halts: dict[str, SisterHalt] = {}
         self._on_change = on_change
 
     def apply(self, batch: list[Any]) -> None:
         """Take a batch of Kafka messages in; what cannot be read is logged and skipped."""
         for message in batch:
             key = (message.key() or b"").decode(errors="replace")
-            if message.value() is None:
-                self._values.pop(key, None)
-                continue
             try:
-                self._values[key] = decode_object(message.value())
-            except RecordError as exc:
+                value = decode_object(message.value()) if message.value() is not None else None
+                self._put(key, value)
+            except (RecordError, KeyError, TypeError, ValueError) as exc:
                 log.warning("account_state_unreadable", key=key, error=str(exc))
         self._on_change()
+
+    def _put(self, key: str, value: dict[str, Any] | None) -> None:
+        if value is None:
+            self._values.pop(key, None)
+            self._halts.pop(key, None)
+            return
+        self._values[key] = value
+        if value.get("aspect") != "halt":
+            return
+        if value["halted"]:
+            overloaded = value["reason"] == "overloaded"
+            until_ms = parse_rfc3339_ms(value["until"])
+            self._halts[key] = SisterHalt(value["id"], value["shard"], value["base_url"], overloaded, until_ms)
+        else:
+            self._halts.pop(key, None)
 
     def webhook_verified(self, number: str) -> bool:
         """Whether an authentic webhook call was seen for the number."""
@@ -58,14 +82,10 @@ class AccountState:
 
     def sister_halt_until_ms(self, number: str, shard: int, base_url: str, now_ms: int) -> int | None:
         """Until when another lane's halt holds this one back: a throttle of the number, an overload of its host."""
-        ends = []
-        for key, value in self._values.items():
-            if value.get("aspect") != "halt" or not value.get("halted") or key == f"number:{number}/halt/{shard}":
-                continue
-            same_number = value.get("id") == number
-            same_host = value.get("reason") == "overloaded" and value.get("base_url") == base_url
-            until = value.get("until")
-            if (same_number or same_host) and isinstance(until, str):
-                ends.append(parse_rfc3339_ms(until))
-        latest = max(ends, default=0)
+        latest = 0
+        for halt in self._halts.values():
+            same_number = halt.number == number and halt.shard != shard
+            same_host = halt.overloaded and halt.base_url == base_url and halt.number != number
+            if same_number or same_host:
+                latest = max(latest, halt.until_ms)
         return latest if latest > now_ms else None

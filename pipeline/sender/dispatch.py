@@ -54,7 +54,7 @@ class Dispatch:
         if not lane.is_open or lane.draining or lane.closed:
             return
         self._scheduling.look_at(lane, lane.next_alarm_s)
-        if not any(lane.chains.waiting()):
+        if not lane.chains.queued:
             return
         if self._stands_still(lane, now_s):
             self._scheduling.look_at(lane, now_s + STOPPED_LOOK_S)
@@ -135,7 +135,7 @@ class Dispatch:
         if probe:
             lane.number_scope.halt.probing(now_s)
             lane.host_scope.halt.probing(now_s)
-        self._ctx.spawn(lane, self._posting.send(lane, job, Flight(lane), probe=probe))
+        self._ctx.spawn(lane, self._posting.send(lane, job, Flight(lane, self._scheduling.wake), probe=probe))
         return True
 
     def _pair_waits(self, lane: Lane, job: Job, now_s: float, wait_s: float) -> None:

@@ -56,7 +56,7 @@ class Finish:
             recipient=message.recipient,
             priority=message.priority,
             source=message.record["source"],
-            place=job.places[0] if job.places else None,
+            place=job.places[0] if job.places else job.home,
             spent=job.spent,
             **fields,
         )
@@ -142,6 +142,7 @@ class Finish:
         due_ms = min(due_ms, job.message.expires_ms)
         # The copy may be read back before this ends: it stands for the message from then on, and is not finished.
         replaced, job.places = job.places, []
+        job.home = replaced[0] if replaced else job.home
         await self._copy(lane, job, reason, due_ms, due_ms - now_ms, via_gate=via_gate)
         if job.stage is not Stage.FINISHED:
             job.deferred = True

@@ -122,6 +122,7 @@ class Intake:
     def _new(self, lane: Lane, record: Early, state: IdState | None) -> None:
         job, message = self._job(record), record.message
         job.places.append(record.place)
+        job.home = record.place
         self._ctx.optouts.require(message.source_ms)
         delayed = self._scheduling.is_delayed(record.place[0])
         now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()

@@ -32,6 +32,7 @@ class Job:
 
     Attributes:
         places: Records on Kafka that stand for it and are not acknowledged yet.
+        home: The record that stood for it last, while there is none in `places`.
         attempt: Number of the last attempt.
         spent: Attempts that count against the maximum.
         due_s: Not sent before, on the steady clock; 0: at once.
@@ -46,7 +47,7 @@ class Job:
     """
 
     __slots__ = (
-        "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "hops", "message", "order", "places",
+        "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "home", "hops", "message", "order", "places",
         "priority", "reason", "resend", "spent", "stage", "trace", "unknown", "unknown_attempt_ms", "unknown_since_s",
         "written_s",
     )  # fmt: skip
@@ -56,6 +57,7 @@ class Job:
         self.priority = priority
         self.order = (message.source[2], message.source[1])
         self.places: list[Place] = []
+        self.home: Place | None = None
         self.stage = Stage.WAITING
         self.attempt = message.attempt
         self.spent = message.spent
@@ -159,6 +161,12 @@ class Chains:
         chain = self._ready[priority].popleft()
         chain.queued = False
         return chain
+
+    @property
+    def queued(self) -> bool:
+        """Whether any chain is queued."""
+        urgent, normal, bulk = self._ready
+        return bool(urgent or normal or bulk)
 
     def waiting(self) -> tuple[bool, bool, bool]:
         """Whether chains of each priority are queued."""

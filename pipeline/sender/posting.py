@@ -7,6 +7,7 @@ there are (`Lane.on_way`), so no token ever ages. The attempt itself may not: af
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import orjson
 from confluent_kafka import KafkaException
@@ -16,7 +17,7 @@ from pipeline.records.codec import encode
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import LEDGER_HEADERS, Finish, due_to_steady_s, valid_cause
 from pipeline.sender.jobs import Job, Stage
-from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, Lane
+from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, ON_WAY_MAX, Lane
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.wheel import goes_through_gate
@@ -34,10 +35,10 @@ def digest_of(job: Job) -> str:
 class Flight:
     """Counts one message among those on their way to the write, and among the requests without an answer."""
 
-    __slots__ = ("_in_flight", "_lane", "_on_way")
+    __slots__ = ("_in_flight", "_lane", "_on_way", "_wake")
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, lane: Lane, wake: Callable[[Lane], None]) -> None:
+        self._lane, self._wake = lane, wake
         self._on_way = self._in_flight = True
         lane.on_way += 1
         lane.in_flight += 1
@@ -47,6 +48,8 @@ class Flight:
         if self._on_way:
             self._on_way = False
             self._lane.on_way -= 1
+            if self._lane.on_way == ON_WAY_MAX - 1:
+                self._wake(self._lane)
 
     def ended(self) -> None:
         """There is an answer, or there will be none."""
@@ -54,6 +57,7 @@ class Flight:
         if self._in_flight:
             self._in_flight = False
             self._lane.in_flight -= 1
+            self._wake(self._lane)
 
 
 class Posting:
@@ -77,7 +81,6 @@ class Posting:
 
             def last_check() -> str | None:
                 flight.written()
-                self._scheduling.wake(lane)
                 return self._last_check(lane, job, began_s, probe=probe)
 
             message = job.message
@@ -102,7 +105,6 @@ class Posting:
             flight.ended()
             if probe:
                 self._probe_over(lane)
-            self._scheduling.wake(lane)
 
     # -- before the write --------------------------------------------------------------------------------------------
     async def _attempt(self, lane: Lane, job: Job) -> None:
@@ -182,7 +184,6 @@ class Posting:
             self._ctx.metrics.send_duration.observe(max(0.0, now_s - job.written_s))
         self._steer(lane, job, outcome, what, now_s)
         job.stage = Stage.SETTLING
-        self._scheduling.wake(lane)
         if what.spends:
             job.spent += 1
         if what.action == "settle":

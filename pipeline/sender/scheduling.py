@@ -158,8 +158,9 @@ class Scheduling:
 
     # -- time --------------------------------------------------------------------------------------------------------
     def wake(self, lane: Lane) -> None:
-        """Look at the lane in the next loop step, however often this is called before."""
-        self.look_at(lane, self._ctx.steady_s())
+        """Look at the lane in the next loop step, however often this is called before; unless nothing is queued."""
+        if lane.chains.queued or lane.next_alarm_s < lane.timer_at:
+            self.look_at(lane, self._ctx.steady_s())
 
     def look_at(self, lane: Lane, when_s: float) -> None:
         """Look at the lane then, unless that happens earlier anyway."""

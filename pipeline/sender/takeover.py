@@ -6,6 +6,7 @@ Heartbeats go on meanwhile, as this does not run inside the assignment callback.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import structlog
@@ -65,8 +66,9 @@ class Takeover:
         lane.tail_offset = receipt.offset + 1
         # Step 4: who waits. The delayed topics come through the stream; nothing goes before they are read to their end.
         standings = await self._until_kafka_answers(lane, self._standings, lane)
-        drop_committed_events(state, standings)
-        await self._delayed_read(lane, standings)
+        if await self._delayed_read(lane, standings):
+            drop_written_events(state, standings, self._copied(lane))
+        await self._unknown_read(lane, standings)
         # Step 5: the bucket, empty at the last attempt's broker time and refilled since; pair buckets likewise.
         self._fill_buckets(lane, receipt.timestamp_ms, opened_s)
         # Step 6: records that came meanwhile become jobs; ids of unknown outcome hold their chains.
@@ -111,17 +113,46 @@ class Takeover:
     def _standings(self, lane: Lane) -> dict[str, Standing]:
         return self._reader.standings(self._group, [*self._ready, *self._delayed], lane.partition)
 
-    async def _delayed_read(self, lane: Lane, standings: dict[str, Standing]) -> None:
-        windows = self._ctx.stream.windows
+    async def _delayed_read(self, lane: Lane, standings: dict[str, Standing]) -> bool:
+        """Wait until the delayed topics are read; False: there is more on them than a window holds."""
+        whole, windows = True, self._ctx.stream.windows
         for topic in self._delayed:
             standing = standings[topic]
             while standing.end > standing.committed:
                 await self._ctx.ours(lane)
                 window = windows.of((topic, lane.partition))
                 last = window.last_opened if window is not None else None
-                if last is not None and (last >= standing.end - 1 or (window and len(window) >= DELAYED_WINDOW_HIGH)):
+                if last is not None and last >= standing.end - 1:
+                    break
+                if window is not None and len(window) >= DELAYED_WINDOW_HIGH:
+                    whole = False
                     break
                 await asyncio.sleep(INTAKE_LOOK_S)
+        return whole
+
+    def _copied(self, lane: Lane) -> set[str]:
+        delayed = self._scheduling.is_delayed
+        return {early.message.request_id for early in lane.early if delayed(early.place[0])}
+
+    async def _unknown_read(self, lane: Lane, standings: dict[str, Standing]) -> None:
+        """Wait until messages of unknown outcome are in memory: they hold their chain, on v1 their recipient.
+
+        Their records are uncommitted, so they are among the first of their topics; a full window ends the wait.
+        """
+        missing = set(lane.ledger.unknown_ids())
+        while missing:
+            missing.difference_update(early.message.request_id for early in lane.early)
+            if not missing or not any(self._comes_more(lane, topic, standings[topic]) for topic in self._ready):
+                return
+            await self._ctx.ours(lane)
+            await asyncio.sleep(INTAKE_LOOK_S)
+
+    def _comes_more(self, lane: Lane, topic: str, standing: Standing) -> bool:
+        tp = (topic, lane.partition)
+        if tp in lane.paused or standing.end <= standing.committed:
+            return False
+        window = self._ctx.stream.windows.of(tp)
+        return window is None or window.last_opened is None or window.last_opened < standing.end - 1
 
     def _fill_buckets(self, lane: Lane, opened_ms: int, opened_s: float) -> None:
         last_ms = lane.ledger.last_attempt_ms
@@ -137,10 +168,15 @@ class Takeover:
                 lane.pairs.seed(recipient, [opened_s - (opened_ms - at_ms) / 1000 for at_ms in times], opened_s)
 
 
-def drop_committed_events(state: LedgerState, standings: dict[str, Standing]) -> None:
-    """Forget events of settled requests whose records are committed: they were written before that."""
-    for known in state.ids.values():
-        if known.settled and known.place is not None:
+def drop_written_events(state: LedgerState, standings: dict[str, Standing], waiting: Collection[str]) -> None:
+    """Forget events that were written: those of settled requests of which no record is left.
+
+    Args:
+        waiting: Ids with an uncommitted copy on a delayed topic. That the record they were settled from is committed tells nothing of
+            their events: it may have been acknowledged because of the copy.
+    """
+    for request_id, known in state.ids.items():
+        if known.settled and known.place is not None and request_id not in waiting:
             standing = standings.get(known.place[0])
             if standing is not None and known.place[2] < standing.committed:
                 known.event = None

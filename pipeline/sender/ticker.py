@@ -112,4 +112,4 @@ class Ticker:
         reasons = self._dispatch.stop_reasons(lane)
         if self._ctx.optouts.lag_s(self._ctx.steady_s()) > STALE_OPT_OUTS_S:
             reasons.discard("opt_outs_stale")
-        return not reasons and any(lane.chains.waiting())
+        return not reasons and lane.chains.queued

@@ -5,13 +5,15 @@ Order holds while one waits, others go on. Runs on the event loop, looked after 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 import structlog
+from confluent_kafka import KafkaException
 
 from pipeline.logs import masked
 from pipeline.records.codec import encode
-from pipeline.sender.context import Context
+from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.evidence import Evidence, Proof
 from pipeline.sender.finish import Finish
 from pipeline.sender.jobs import Job, Stage
@@ -62,7 +64,7 @@ class Unknowns:
         """Resolve what can be resolved by now."""
         if not lane.unknown:
             return
-        self._evidence.require(min(job.unknown_attempt_ms for job in lane.unknown.values()))
+        self._evidence.require(min(_doubtful_since_ms(lane, job) for job in lane.unknown.values()))
         await self._tail.catch_up(lane)
         for job in list(lane.unknown.values()):
             if job.stage is Stage.UNKNOWN and self._ctx.may_act(lane):
@@ -76,7 +78,7 @@ class Unknowns:
     def _proof(self, lane: Lane, job: Job) -> Proof | None:
         message = job.message
         return self._evidence.find(
-            lane.number, message.request_id, message.recipient, job.unknown_attempt_ms, lane.ledger.message_ids
+            lane.number, message.request_id, message.recipient, _doubtful_since_ms(lane, job), lane.ledger.message_ids
         )
 
     def _resolve(self, lane: Lane, job: Job) -> None:
@@ -141,6 +143,17 @@ class Unknowns:
         await self._finish.keep_request(lane, source, key, value, job.attempt)
         await self._end(lane, job, event, "policy", None)
 
+    async def _read_on(self, lane: Lane) -> None:
+        while True:
+            await self._ctx.ours(lane)
+            try:
+                await self._tail.catch_up(lane)
+            except (KafkaException, TimeoutError) as exc:
+                log.warning("ledger_waits_for_kafka", lane=lane.key, error=str(exc))
+                await asyncio.sleep(KAFKA_RETRY_S)
+            else:
+                return
+
     async def _end(
         self,
         lane: Lane,
@@ -151,6 +164,12 @@ class Unknowns:
     ) -> None:
         await self._finish.record_settled(lane, job, event, basis, message_id=message_id)
         # The first counting settlement in log order is the truth, be it a predecessor's: read up to our own.
-        await self._tail.catch_up(lane)
+        await self._read_on(lane)
         await self._finish.publish_settled(lane, job)
         self._scheduling.finished(lane, job)
+
+
+def _doubtful_since_ms(lane: Lane, job: Job) -> int:
+    """Broker time of the oldest attempt without an outcome: the newest sets the wait, evidence of any counts."""
+    state = lane.ledger.of(job.message.request_id)
+    return min(state.open.values(), default=job.unknown_attempt_ms) if state is not None else job.unknown_attempt_ms

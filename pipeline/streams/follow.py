@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.clock import steady_s
@@ -106,19 +106,23 @@ class Follower:
         partitions = list(metadata.topics[self._topic].partitions)
         if not partitions:
             raise KafkaException(metadata.topics[self._topic].error)
+        # Step 1: named ends, so that "at the end" is proven by offsets and not by the lack of records. They come before
+        # the question for a time: what is written between the two would else be skipped where the topic was empty.
+        bounds = {
+            partition: consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=KAFKA_TIMEOUT_S)
+            for partition in partitions
+        }
+        # Step 2: where to begin.
         if self.from_ms is None:
-            start = [TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in partitions]
+            start = [TopicPartition(self._topic, partition, low) for partition, (low, _) in bounds.items()]
         else:
             wanted = [TopicPartition(self._topic, partition, max(0, self.from_ms)) for partition in partitions]
             found = consumer.offsets_for_times(wanted, timeout=KAFKA_TIMEOUT_S)
-            start = [TopicPartition(tp.topic, tp.partition, tp.offset) for tp in found]
-        # A named end, so that "at the end" is proven by offsets and not by the lack of records.
-        for tp in start:
-            low, high = consumer.get_watermark_offsets(tp, timeout=KAFKA_TIMEOUT_S)
-            if tp.offset == OFFSET_BEGINNING:
-                tp.offset = low
-            elif tp.offset == OFFSET_END or tp.offset < 0:
-                tp.offset = high
+            # No record is so young (-1): begin where the end was before it was asked.
+            start = [
+                TopicPartition(self._topic, tp.partition, tp.offset if tp.offset >= 0 else bounds[tp.partition][1])
+                for tp in found
+            ]
         consumer.assign(start)
         return {tp.partition: tp.offset for tp in start}
 

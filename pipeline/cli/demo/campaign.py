@@ -20,7 +20,7 @@ from pipeline.records.codec import encode
 
 MESSAGES_MIN, MESSAGES_DEFAULT, MESSAGES_MAX = 200, 4_000, 50_000
 DAY_MS = 86_400_000
-SOON_MS = 6_000
+SOON_MS = 25_000
 V1_SHARE = 0.4  # of 50 and 80 requests a second, so that both numbers are busy about equally long
 ANY_END = frozenset({"accepted", "consent_withdrawn"})
 ENTRANCE, URGENT_ENTRANCE = "outbound-requests", "outbound-requests-urgent"
@@ -54,6 +54,7 @@ class Campaign:
 
     Attributes:
         tag: Of the run; every record of it holds this text.
+        people: What the phone numbers of its people begin with.
         grants: Values for `consent-updates`, with their keys.
         greeters: (person, number): write "hello" first, which opens their service window.
         main: Written at once, in this order.
@@ -64,6 +65,7 @@ class Campaign:
     """
 
     tag: str
+    people: str
     grants: list[tuple[str, bytes]] = field(default_factory=list)
     greeters: list[tuple[str, str]] = field(default_factory=list)
     main: list[Planned] = field(default_factory=list)
@@ -106,10 +108,9 @@ class Builder:
     def __init__(self, run: int, messages: int, seed: int, now_ms: int) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
         self._now_ms, self._messages = now_ms, messages
-        self._phone_block = f"1555{run % 10_000:04d}"
         self._people = 0
         self._ids = 0
-        self.campaign = Campaign(f"demo-{run:x}-")
+        self.campaign = Campaign(f"demo-{run:x}-", f"1555{run % 10_000:04d}")
 
     def build(self) -> Campaign:
         """The campaign."""
@@ -144,8 +145,7 @@ class Builder:
         return self._request(person, category, {"accepted"})
 
     def _without_consent(self, to: list[Planned]) -> None:
-        for _ in range(self._count(0.02)):
-            to.append(self._request(self._person(), "marketing", {"no_consent"}))
+        to += [self._request(self._person(), "marketing", {"no_consent"}) for _ in range(self._count(0.02))]
         for _ in range(self._count(0.01)):
             person = self._person()
             self._grant(person, ["utility"])
@@ -161,8 +161,7 @@ class Builder:
             person = self._person()
             self.campaign.greeters.append((person, number))
             to.append(self._request(person, "service", {"accepted"}, number))
-        for _ in range(self._count(0.005)):
-            to.append(self._request(self._person(), "service", {"window_closed"}))
+        to += [self._request(self._person(), "service", {"window_closed"}) for _ in range(self._count(0.005))]
 
     def _malformed(self, to: list[Planned]) -> None:
         kinds: Sequence[Callable[[], Planned]] = (
@@ -175,8 +174,7 @@ class Builder:
             lambda: self._broken(lambda value: encode({**value, "expires_at": "tomorrow"}), "invalid"),
             lambda: self._broken(lambda value: encode({**value, "from": "999999999999999"}), "unknown_number"),
         )
-        for index in range(self._count(0.01)):
-            to.append(kinds[index % len(kinds)]())
+        to += [kinds[index % len(kinds)]() for index in range(self._count(0.01))]
 
     def _broken(self, spoil: Callable[[dict[str, Any]], bytes], end: str) -> Planned:
         value = self._value(self._person(), "utility", self._number())
@@ -186,11 +184,11 @@ class Builder:
         return Planned(request_id, number, value["to"], raw, frozenset({end}))
 
     def _expiring(self, front: list[Planned], tail: list[Planned]) -> None:
-        for _ in range(self._count(0.01)):
-            front.append(self._request(self._consenting(), "utility", {"expired"}, expires_ms=self._now_ms - 1000))
-        for _ in range(self._count(0.005)):
-            soon_ms = self._now_ms + SOON_MS
-            tail.append(self._request(self._consenting(), "marketing", {"expired", "accepted"}, expires_ms=soon_ms))
+        front += [self._until(-1000, "utility", {"expired"}) for _ in range(self._count(0.01))]
+        tail += [self._until(SOON_MS, "marketing", {"expired", "accepted"}) for _ in range(self._count(0.005))]
+
+    def _until(self, expires_in_ms: int, category: str, ends: set[str]) -> Planned:
+        return self._request(self._consenting(), category, ends, expires_ms=self._now_ms + expires_in_ms)
 
     def _refused(self, to: list[Planned]) -> None:
         for _ in range(self._count(0.0025)):
@@ -216,9 +214,11 @@ class Builder:
         for index in range(self._count(0.01)):
             first = self._request(self._rng.choice(people), "utility", {"accepted"})
             front.append(first)
-            value = first.value
-            if index % 4 == 3:
-                value = value.replace(b'"text":"' + first.request_id.encode(), b'"text":"other than ' + first.request_id.encode())
+            text = b'"text":"%s"' % first.request_id.encode()
+            is_other = index % 4 == 3
+            value = (
+                first.value.replace(text, text.replace(b'text":"', b'text":"other than ')) if is_other else first.value
+            )
             ends = frozenset({"duplicate", "request_id_conflict"})
             repeats.append(Planned(first.request_id, first.number, first.recipient, value, ends, is_repeat=True))
         return repeats
@@ -232,7 +232,7 @@ class Builder:
 
     def _person(self) -> str:
         self._people += 1
-        return f"{self._phone_block}{self._people:05d}"
+        return f"{self.campaign.people}{self._people:05d}"
 
     def _consenting(self) -> str:
         person = self._person()

@@ -97,6 +97,7 @@ def test_head_may_wait_a_second_time_for_another_topic() -> None:
     assert room.release(9.0) == [KEY]
     room.enter(KEY, waiter, TP, 9.0)
     assert room.release(9.0 + WAIT_S - 0.1) == []
+    assert room.release(9.0 + WAIT_S, may_give_up=False) == []
     assert room.release(9.0 + WAIT_S) == [KEY]
     assert waiter.settled == {TP, other}
     room.clear()

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, cast
 import orjson
 from confluent_kafka import KafkaError, KafkaException
 
+from pipeline.gate.asking import Answer
+from pipeline.gate.intake import HELD_BYTES_MAX, WINDOW_HIGH
 from pipeline.gate.item import Kind
-from pipeline.gate.worker import HELD_BYTES_MAX, WINDOW_HIGH, Answer, Worker
+from pipeline.gate.worker import Worker
 from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.partition import partition_of
 from pipeline.streams.windows import Windows
@@ -132,7 +134,7 @@ class Stand:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Both tasks of the worker run."""
-        tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.worker.ask_ends())]
+        tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.worker.asker.run())]
         try:
             yield
         finally:
@@ -259,12 +261,39 @@ async def test_drain_waits_for_what_was_judged_and_drops_the_rest() -> None:
             await asyncio.sleep(0)  # the worker has nothing to do and sleeps
         drained = asyncio.create_task(stand.worker.drain(LIMIT_S))
         stand.bring("normal", b"not json either")
-        await stand.until(lambda: not stand.worker._is_open)
+        await stand.until(lambda: not stand.worker._intake.is_open)
         stand.bring("normal", b"too late")
         stand.kafka.ack()
         assert await drained
     assert stand.app.windows.position(REQUESTS) == 1
     assert len(stand.kafka.written or stand.kafka.on_the_way) <= 1
+
+
+async def test_drain_lets_those_who_wait_end() -> None:
+    """At a hand-over a waiting request is judged, so that those judged after it are not repeated elsewhere."""
+    stand = Stand()
+    stand.answers = [{UPDATES: (1, 0)}]
+    stand.bring("normal", making.request(request_id="waits"))
+    stand.bring("normal", b"not json")
+    async with stand.running():
+        await stand.until(lambda: bool(stand.asked) and bool(stand.kafka.written))
+        drained = asyncio.create_task(stand.worker.drain(LIMIT_S))
+        stand.bring("update", making.update())
+        assert await drained
+    assert stand.kafka.told() == [("waits", "queued")]
+    assert stand.app.windows.position(REQUESTS) == 2
+
+
+async def test_drain_never_refuses_for_waiting_too_long() -> None:
+    """Who still waits when the hand-over's time is up is left to the next owner, not rejected."""
+    stand = Stand()
+    stand.answers = [{UPDATES: (1, 0)}]
+    stand.bring("normal", making.request())
+    async with stand.running():
+        await stand.until(lambda: bool(stand.asked))
+        assert await stand.worker.drain(0.05)
+    assert stand.kafka.told() == []
+    assert stand.app.windows.position(REQUESTS) is None
 
 
 async def test_drain_is_bounded() -> None:

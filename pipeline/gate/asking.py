@@ -1,0 +1,76 @@
+"""Asks Kafka where partitions end, for those who wait until the gate has read that far. One task of the gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+
+from pipeline.clock import steady_s
+from pipeline.gate.freshness import Freshness, Partition, WaitingRoom
+from pipeline.logs import Repeats
+
+log = structlog.get_logger(__name__)
+
+ASK_EVERY_S: Final = 0.01
+ASK_AGAIN_S: Final = 0.25
+
+Answer = dict[Partition, tuple[int, int | None]]
+Ask = Callable[[list[Partition], list[Partition]], Answer]
+"""Ends of partitions and, for those of the second list, where this group begins to read. Blocks."""
+
+
+class Asker:
+    """One question at a time serves everybody who waits by then.
+
+    Args:
+        learned: Called when somebody may have something to wait for no longer.
+    """
+
+    def __init__(self, ask: Ask, room: WaitingRoom, freshness: Freshness, learned: Callable[[], None]) -> None:
+        self._ask = ask
+        self._room = room
+        self._freshness = freshness
+        self._learned = learned
+        self._wanted = asyncio.Event()
+        self._epoch = 0
+        self._repeats = Repeats()
+
+    def want(self) -> None:
+        """Somebody waits."""
+        self._wanted.set()
+
+    def forget(self) -> None:
+        """The partitions are no longer ours: an answer on its way tells nothing."""
+        self._epoch += 1
+
+    async def run(self) -> None:
+        """Ask as long as somebody waits for an end that is not known, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            partitions = self._room.asking()
+            if partitions:
+                await asyncio.sleep(ASK_EVERY_S if await self._once(partitions) else ASK_AGAIN_S)
+                self._wanted.set()
+
+    async def _once(self, partitions: list[Partition]) -> bool:
+        epoch, asked_at_s = self._epoch, steady_s()
+        unknown = [tp for tp in partitions if self._freshness.position(tp) is None]
+        try:
+            answer = await asyncio.to_thread(self._ask, partitions, unknown)
+        except KafkaException as exc:
+            held_back = self._repeats.pass_now("ends", asked_at_s)
+            if held_back is not None:
+                log.warning("ends_unknown", error=str(exc), suppressed=held_back)
+            return False
+        if epoch == self._epoch:
+            for tp, (end, begin) in answer.items():
+                if begin is not None:
+                    self._freshness.begins_at(tp, begin)
+                self._room.answered(tp, asked_at_s, end)
+            self._learned()
+        return True

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self
 
 import orjson
 
 from pipeline.cli import local_plan as plan
 from pipeline.cli.app import quiet
+from pipeline.cli.stopping import StopSignals
 from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.embedded.broker import EmbeddedKafka
@@ -44,38 +42,6 @@ SIMULATOR = "simulator"
 STOP_TIMEOUT_S = 10.0
 
 Say = Callable[[str], None]
-
-
-class Stopped(KeyboardInterrupt):
-    """The user asked for the end, by Ctrl-C or SIGTERM. A KeyboardInterrupt, so that no loop keeps it to itself."""
-
-
-class StopSignals:
-    """Handler of SIGINT and SIGTERM: the first one raises `Stopped` in the main thread, others change nothing.
-
-    Attributes:
-        is_ending: Set when the end has begun; nothing is raised from then on.
-    """
-
-    def __init__(self) -> None:
-        self.is_ending = False
-
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.is_ending:
-            self.is_ending = True
-            raise Stopped
-
-
-@contextmanager
-def stop_signals() -> Iterator[StopSignals]:
-    """Let the first SIGINT or SIGTERM of a block raise `Stopped`."""
-    handler = StopSignals()
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield handler
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ import click
 
 from pipeline.cli import local_plan as plan
 from pipeline.cli.app import load_settings
-from pipeline.cli.local import Local, Shape, Stopped, stop_signals
+from pipeline.cli.local import Local, Shape
 from pipeline.cli.output import line, note
+from pipeline.cli.stopping import Stopped, stop_signals
 from pipeline.config import ENV_CONFIG
 from pipeline.errors import EXIT_DONE
 

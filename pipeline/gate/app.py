@@ -24,9 +24,11 @@ from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
 from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
 from pipeline.gate.view import View
+from pipeline.gate.windows import is_windows
 from pipeline.gate.worker import Judges, Worker
 from pipeline.health import Health
 from pipeline.metrics import Metrics
+from pipeline.records.consent_rule import is_consent
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
@@ -64,8 +66,8 @@ class Gate:
         self._crashing: asyncio.Future[None] | None = None
         self._ends = EndsReader(settings, self.app.conf.id)
         self._delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
-        consents = self._view(CONSENT, partitions, ("entries", "erased_at"))
-        windows = self._view(WINDOWS, partitions, ("windows",))
+        consents = self._view(CONSENT, partitions, is_consent)
+        windows = self._view(WINDOWS, partitions, is_windows)
         judges = Judges(
             RequestJudge(settings, partitions, consents, windows, metrics),
             UpdateJudge(settings, partitions, consents, metrics),
@@ -102,7 +104,7 @@ class Gate:
         await asyncio.to_thread(self._ends.close)
 
     # -- tables ------------------------------------------------------------------------------------------------------
-    def _view(self, name: str, partitions: int, required: tuple[str, ...]) -> View:
+    def _view(self, name: str, partitions: int, is_sound: Callable[[Mapping[str, Any]], bool]) -> View:
         topic = self.app.topic(
             self._settings.topic(name),
             key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", partitions=partitions,
@@ -130,7 +132,7 @@ class Gate:
             offset: int | None = store.persisted_offset(TP(full, partition))
             return -1 if offset is None else offset
 
-        return View(read, applied, required)
+        return View(read, applied, is_sound)
 
     def _add_agent(self, topic: str, kind: Kind) -> None:
         accept = self.worker.accept

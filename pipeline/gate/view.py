@@ -7,7 +7,7 @@ judgement build on it. Touched on the event loop only; reads RocksDB, which take
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -25,15 +25,18 @@ class View:
     Args:
         read: Reads the table: (partition, key) → the value's bytes, or None.
         applied: Offset of the last changelog record that the table shows, by partition; -1: none.
-        required: Fields without which a stored value is not one of ours.
+        is_sound: Whether a stored object is one that the rules can read; what is not counts as absent.
     """
 
     def __init__(
-        self, read: Callable[[int, bytes], bytes | None], applied: Callable[[int], int], required: tuple[str, ...]
+        self,
+        read: Callable[[int, bytes], bytes | None],
+        applied: Callable[[int], int],
+        is_sound: Callable[[Mapping[str, Any]], bool],
     ) -> None:
         self._read = read
         self._applied = applied
-        self._required = required
+        self._is_sound = is_sound
         self._ahead: dict[int, OrderedDict[bytes, list[Any]]] = {}
 
     def get(self, partition: int, key: bytes) -> dict[str, Any] | None:
@@ -89,7 +92,7 @@ class View:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError:
             value = None
-        if isinstance(value, dict) and all(name in value for name in self._required):
+        if isinstance(value, dict) and self._is_sound(value):
             return value
         log.error("table_value_unreadable", partition=partition, bytes=len(raw))
         return None

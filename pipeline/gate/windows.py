@@ -36,6 +36,21 @@ def open_window(
     return {"recipient": recipient, "windows": kept}
 
 
+def is_windows(value: Mapping[str, Any]) -> bool:
+    """Whether a stored value is one that can be read: anybody who may write to the topic may have written it."""
+    windows = value.get("windows")
+    if not isinstance(windows, dict):
+        return False
+    return all(isinstance(window, dict) and _is_window(window) for window in windows.values())
+
+
+def _is_window(window: Mapping[str, Any]) -> bool:
+    try:
+        return all(parse_rfc3339_ms(window[name]) >= 0 for name in ("opened_at", "until"))
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        return False
+
+
 def open_until(record: Mapping[str, Any] | None, number: str) -> int | None:
     """End of a person's window with a number in milliseconds since 1970 (may be past), or None."""
     window = record["windows"].get(number) if record is not None else None

@@ -85,6 +85,33 @@ def merge(
     return _put(consent, update, at_ms, erased)
 
 
+def is_consent(value: Mapping[str, Any]) -> bool:
+    """Whether a stored value is one that this rule can read: anybody who may write to the topic may have written it."""
+    entries = value.get("entries")
+    if not isinstance(entries, list) or "erased_at" not in value or not _is_moment(value["erased_at"], may_lack=True):
+        return False
+    return all(isinstance(entry, dict) and _is_entry(entry) for entry in entries)
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    return (
+        all(isinstance(entry.get(name), str) for name in ("business", "category", "purpose", "update_id"))
+        and entry.get("status") in ("granted", "revoked")
+        and all(isinstance(entry.get(name, 0), str | None) for name in ("method", "source"))
+        and _is_moment(entry.get("at"))
+        and _is_moment(entry.get("expires_at", 0), may_lack=True)
+    )
+
+
+def _is_moment(value: Any, *, may_lack: bool = False) -> bool:
+    if value is None:
+        return may_lack
+    try:
+        return isinstance(value, str) and parse_rfc3339_ms(value) >= 0
+    except (ValueError, OverflowError):
+        return False
+
+
 def standing(
     consent: Mapping[str, Any] | None, business: str, category: str, purpose: str | None, now_ms: int
 ) -> Standing:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipeline.clock import parse_rfc3339_ms, rfc3339
 from pipeline.errors import ContractError
@@ -16,6 +16,8 @@ from pipeline.records.outbound import ConsentBasis
 from pipeline.records.request import PRIORITIES
 
 SCHEMA = "ready/1"
+ValidCause = Literal["expired", "consent_expired", "window_closed"]
+VALID_CAUSES: tuple[ValidCause, ...] = get_args(ValidCause)
 
 
 class Source(Record):
@@ -38,7 +40,7 @@ class Ready(Record):
     judged_at: TimeMs
     expires_at: TimeMs
     valid_until: TimeMs
-    valid_cause: Literal["expired", "consent_expired", "window_closed"]
+    valid_cause: ValidCause
     consent: ConsentBasis | None
     attempt: int
     spent: int
@@ -48,6 +50,9 @@ class Ready(Record):
     reason: str | None
     hops: int
     via_gate: bool
+
+
+FIELDS = frozenset(Ready.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +186,24 @@ def parse_ready(record: dict[str, Any]) -> ReadyMessage:
     numbers = (*message.source[1:], message.source_ms, message.attempt, message.spent, message.hops)
     flags = (message.unknown, message.replay, message.via_gate)
     if (
-        message.priority not in PRIORITIES
+        not record.keys() >= FIELDS
+        or type(record["business"]) is not str
+        or record["valid_cause"] not in VALID_CAUSES
+        or not _is_basis(record["consent"])
+        or message.priority not in PRIORITIES
         or any(type(value) is not str for value in texts)
         or any(type(value) is not int for value in numbers)
         or any(type(value) is not bool for value in flags)
     ):
-        raise ContractError(["ready record: a field is not of its type"])
+        raise ContractError(["ready record: a field is missing or not of its type"])
     return message
+
+
+def _is_basis(consent: Any) -> bool:
+    """Whether it is what a judgement may rest on: an entry with its time, or (for service messages) nothing."""
+    if consent is None:
+        return True
+    try:
+        return isinstance(consent, dict) and parse_rfc3339_ms(consent["at"]) >= 0
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        return False

@@ -158,7 +158,7 @@ class Sender:
         await self._handover.drain()
 
     async def _handing_over(self, _partitions: frozenset[TP], _generation: int) -> None:
-        await self._handover.mark_all()
+        await self._handover.hand_over()
 
     async def _revoked(self, _partitions: frozenset[TP], _generation: int) -> None:
         self._handover.close_all()

@@ -29,6 +29,7 @@ class Dispatch:
         self._posting, self._unknowns = posting, unknowns
         scheduling.pump = self.pump
         scheduling.copy_follower = self._copy_follower
+        posting.end_unknown = unknowns.end_unsent
 
     def stop_reasons(self, lane: Lane) -> set[str]:
         """Why the lane sends nothing, in the words of the contract; empty: it may send."""
@@ -175,7 +176,15 @@ class Dispatch:
 
     def _copy_follower(self, lane: Lane, job: Job) -> None:
         job.deferred = True
-        self._ctx.spawn(lane, self._finish.defer(lane, job, "behind_deferred", self._ctx.unix_ms()))
+        self._ctx.spawn(lane, self._copy_in_turn(lane, job))
+
+    async def _copy_in_turn(self, lane: Lane, job: Job) -> None:
+        await self._finish.defer(lane, job, "behind_deferred", self._ctx.unix_ms())
+        self._scheduling.follow(lane, job)
+
+    def make_room(self, lane: Lane) -> None:
+        """Fetch again what had no room: records may end without ever having been a job."""
+        self._scheduling.make_room(lane)
 
     def sweep(self, lane: Lane) -> None:
         """End waiting messages that have expired, also while nothing is sent."""

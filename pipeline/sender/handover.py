@@ -14,6 +14,7 @@ from pipeline.clock import rfc3339
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.sender.context import Context
+from pipeline.sender.evidence import LOOK_BACK_MS
 from pipeline.sender.lane import Lane
 
 log = structlog.get_logger(__name__)
@@ -48,12 +49,19 @@ class Handover:
             if lane.is_open:
                 await self.mark(lane)
 
+    async def hand_over(self) -> None:
+        """Leave the marks, then act no more: from here on the group may give the lanes away, whatever the lease says."""
+        await self.mark_all()
+        self.close_all()
+
     def close_all(self) -> None:
         """Nothing may be done for these lanes any more, but to write down an answer that still comes."""
         for lane in self._ctx.lanes.values():
             lane.closed = True
             if lane.timer is not None:
                 lane.timer.cancel()
+            # Whoever owns it now says why it stands still.
+            self._ctx.metrics.show_stops(lane.number, ())
         self._ctx.lanes.clear()
 
     async def mark(self, lane: Lane) -> None:
@@ -86,8 +94,11 @@ class Handover:
         lane.finished.clear()
         lane.finished.extend(still)
         needed = min((first for _, first in still), default=lane.ledger.next_offset)
-        for request_id in lane.jobs:
-            known = lane.ledger.of(request_id)
-            if known is not None:
+        doubt_ms = lane.oldest_doubt_ms
+        told_apart_ms = doubt_ms - LOOK_BACK_MS if doubt_ms is not None else None
+        for request_id, known in lane.ledger.ids.items():
+            is_open = bool(known.open) or known.event is not None or request_id in lane.jobs
+            # message ids by which the statuses read as evidence are told apart
+            if is_open or (told_apart_ms is not None and known.last_ms >= told_apart_ms):
                 needed = min(needed, known.first_offset)
         return needed

@@ -95,6 +95,8 @@ class Intake:
         job = lane.jobs.get(message.request_id)
         if state is not None and state.settled and not (message.replay and state.outcome == "failed"):
             self._settled(lane, record, state)
+        elif job is None and state is not None and state.source not in (None, message.source) and not message.replay:
+            self._duplicate(lane, record, state.digest)  # the record that claimed the id is uncommitted: it will come
         elif job is None:
             self._new(lane, record, state)
         elif job.message.source == message.source:
@@ -137,15 +139,19 @@ class Intake:
                 job.due_s = due_to_steady_s(message.due_ms, now_ms, now_s)
             self._set_maturity(lane, job, message, record, now_ms, now_s)
         if job.unknown and not message.via_gate:
-            job.stage = Stage.UNKNOWN
-            job.unknown_attempt_ms = max(state.open.values(), default=state.last_ms) if state else record.timestamp_ms
-            waited_ms = max(0, (lane.ledger.opened_ms or 0) - job.unknown_attempt_ms)
-            job.unknown_since_s = now_s - waited_ms / 1000
-            lane.unknown[message.request_id] = job
-            self._scheduling.hold_for_unknown(lane, job)
+            self._doubt(lane, job, record, state, now_s)
         self._scheduling.enter(lane, job)
         if job.stage is Stage.UNKNOWN and not delayed:
             self._scheduling.copy_follower(lane, job)
+
+    def _doubt(self, lane: Lane, job: Job, record: Early, state: IdState | None, now_s: float) -> None:
+        """An attempt of it never got an outcome: it waits for evidence."""
+        job.unknown, job.stage = True, Stage.UNKNOWN
+        job.unknown_attempt_ms = max(state.open.values(), default=state.last_ms) if state else record.timestamp_ms
+        waited_ms = max(0, (lane.ledger.opened_ms or 0) - job.unknown_attempt_ms)
+        job.unknown_since_s = now_s - waited_ms / 1000
+        lane.unknown[job.message.request_id] = job
+        self._scheduling.hold_for_unknown(lane, job)
 
     def _attach(self, lane: Lane, job: Job, record: Early) -> None:
         """Another record of a message in memory: a copy of it come back, newest or older, or its source again."""
@@ -168,6 +174,8 @@ class Intake:
         job.attempt = max(job.attempt, record.message.attempt)
         job.spent = max(job.spent, record.message.spent)
         job.hops = max(job.hops, record.message.hops)
+        if record.message.unknown and not job.unknown and job.stage is Stage.WAITING:
+            self._doubt(lane, job, record, lane.ledger.of(job.message.request_id), self._ctx.steady_s())
         self._set_maturity(lane, job, record.message, record, self._ctx.unix_ms(), self._ctx.steady_s())
 
     def _set_maturity(

@@ -157,6 +157,18 @@ class Lane:
         else:
             self.chains.offer(chain, first=first)
 
+    # -- unknown outcomes --------------------------------------------------------------------------------------------
+    def doubtful_since_ms(self, job: Job) -> int:
+        """Broker time of a job's oldest attempt without an outcome: the newest sets the wait, evidence of any counts."""
+        state = self.ledger.of(job.message.request_id)
+        newest_ms = job.unknown_attempt_ms
+        return min(state.open.values(), default=newest_ms) if state is not None else newest_ms
+
+    @property
+    def oldest_doubt_ms(self) -> int | None:
+        """Broker time of the oldest attempt without an outcome; None: there is none."""
+        return min((self.doubtful_since_ms(job) for job in self.unknown.values()), default=None)
+
     def oldest_source_ms(self) -> list[int | None]:
         """Broker time of the oldest unsent request per priority, None where nothing waits."""
         oldest: list[int | None] = [None, None, None]

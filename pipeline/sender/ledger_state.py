@@ -89,9 +89,10 @@ class LedgerState:
             if self.generation is None or generation >= self.generation:
                 self._open(generation, offset, timestamp_ms)
             return
-        if self.generation is None:
-            self.generation = generation
-            self.openings.append((offset, generation))
+        if self.generation is None or generation > self.generation:
+            self._begin(generation, offset)  # reading began behind its `opened`
+        elif not self.openings:
+            self.openings.append((offset, self.generation))
         current = generation == self.generation
         if kind == "attempt":
             if current:
@@ -103,8 +104,11 @@ class LedgerState:
             self._settle(record, offset, timestamp_ms)
 
     def _open(self, generation: int, offset: int, timestamp_ms: int) -> None:
-        self.generation = generation
         self.opened_ms = timestamp_ms
+        self._begin(generation, offset)
+
+    def _begin(self, generation: int, offset: int) -> None:
+        self.generation = generation
         self.openings.append((offset, generation))
         for state in self.ids.values():
             if state.open and not state.settled:
@@ -196,6 +200,10 @@ class LedgerState:
             if attempted_ms >= now_ms - PAIR_MEMORY_MS:
                 recent.setdefault(recipient, []).append(attempted_ms)
         return recent
+
+    def opened_by(self, generation: int) -> int | None:
+        """Offset at which a generation began, as far as openings are remembered."""
+        return next((offset for offset, opened in self.openings if opened == generation), None)
 
     def generation_at(self, offset: int) -> int | None:
         """The generation in force at an offset, as far as openings are remembered."""

@@ -7,7 +7,7 @@ there are (`Lane.on_way`), so no token ever ages. The attempt itself may not: af
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 from confluent_kafka import KafkaException
@@ -66,6 +66,7 @@ class Posting:
     def __init__(self, ctx: Context, finish: Finish, scheduling: Scheduling) -> None:
         self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
         self._ledger_topic = ctx.settings.topic("send-ledger")
+        self.end_unknown: Callable[[Lane, Job], Awaitable[None]]
 
     async def send(self, lane: Lane, job: Job, flight: Flight, *, probe: bool) -> None:
         """Take one message through an attempt.
@@ -88,23 +89,21 @@ class Posting:
             body = lane.profile.render(message.record["request"]["message"], message.recipient, callback)
             answer = await self._ctx.client.post(lane.endpoint.url, lane.endpoint.headers, body, last_check)
         except KafkaException:
-            flight.ended()
+            self._ended(lane, flight, probe=probe)
             await self._attempt_lost(lane, job)
         except NotSent as exc:
-            flight.ended()
+            self._ended(lane, flight, probe=probe)
             await self._not_sent(lane, job, exc.reason)
         except RequestFailed as exc:
-            flight.ended()
+            self._ended(lane, flight, probe=probe)
             await self._after(lane, job, classify_failure("read" if exc.written else "connect", exc.cause))
         else:
-            flight.ended()
+            self._ended(lane, flight, probe=probe)
             await self._after(
                 lane, job, classify(answer.status, answer.headers, answer.body, self._ctx.unix_ms() / 1000)
             )
         finally:
             flight.ended()
-            if probe:
-                self._probe_over(lane)
 
     # -- before the write --------------------------------------------------------------------------------------------
     async def _attempt(self, lane: Lane, job: Job) -> None:
@@ -160,18 +159,22 @@ class Posting:
 
     async def end_unsent(self, lane: Lane, job: Job) -> None:
         """End a message that must not go any more, by what the checks say now."""
+        if job.unknown:
+            await self.end_unknown(lane, job)
+            return
         now_ms = self._ctx.unix_ms()
         kind, reason = "expired", "expired"
-        if job.unknown:
-            kind, reason = "failed", "outcome_unknown"
-        elif now_ms < job.message.expires_ms:
+        if now_ms < job.message.expires_ms:
             withdrawn = self._ctx.optouts.forbids(job.message, now_ms)
+            if not withdrawn and now_ms < job.message.valid_until_ms:
+                self._scheduling.again(lane, job, self._ctx.steady_s())  # the clock stepped, or opt-outs are read anew
+                return
             kind, reason = ("rejected", "consent_withdrawn") if withdrawn else valid_cause(job)
         consent = job.message.record["consent"] if kind == "rejected" else None
         event = self._finish.event(job, kind, reason=reason, attempt=job.attempt or None, consent=consent)
         if kind == "rejected":
             self._ctx.metrics.rejected.labels(reason).inc()
-        await self._finish.settle(lane, job, event, "policy" if job.unknown else "check")
+        await self._finish.settle(lane, job, event, "check")
         self._scheduling.finished(lane, job)
 
     # -- after the write ---------------------------------------------------------------------------------------------
@@ -263,7 +266,11 @@ class Posting:
         await self._finish.defer(lane, job, "transient", self._ctx.unix_ms())
         self._scheduling.follow(lane, job)
 
-    def _probe_over(self, lane: Lane) -> None:
+    def _ended(self, lane: Lane, flight: Flight, *, probe: bool) -> None:
+        """There is an answer, or none will come. A probe is over before its answer is looked at: the next is another."""
+        flight.ended()
+        if not probe:
+            return
         now_s = self._ctx.steady_s()
         for scope in (lane.number_scope, lane.host_scope):
             scope.halt.probe_lost(now_s)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from pipeline.sender.context import Context
 from pipeline.sender.jobs import Chain, Job, Stage
@@ -48,8 +49,8 @@ class Scheduling:
         if head is job:
             lane.offer(chain, self._ctx.steady_s())
             self.wake(lane)
-        elif (head.deferred or head.stage is Stage.UNKNOWN) and not job.deferred:
-            self.copy_follower(lane, job)
+        else:
+            self.follow(lane, head)
 
     def again(self, lane: Lane, job: Job, due_s: float, *, first: bool = False) -> None:
         """A message in hand goes back to its place; it is tried again when it is due."""
@@ -62,10 +63,15 @@ class Scheduling:
         self.wake(lane)
 
     def follow(self, lane: Lane, job: Job) -> None:
-        """Whoever stands behind a deferred message is copied, too, so that no window waits for it."""
-        if job.chain is None or not (job.deferred or job.stage is Stage.UNKNOWN):
-            return
-        for follower in job.chain.jobs[1:]:
+        """Whoever stands behind a copied message of its chain is copied, too, so that no window waits for it.
+
+        One after the other: the next owner reads the delayed topics before anything else, and must not find a copy
+        whose predecessor is still in a ready topic only.
+        """
+        jobs = job.chain.jobs if job.chain is not None else []
+        for before, follower in pairwise(jobs):
+            if not before.copy_ms:
+                return
             if not follower.deferred and follower.stage is Stage.WAITING:
                 self.copy_follower(lane, follower)
 

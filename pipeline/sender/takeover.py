@@ -18,7 +18,7 @@ from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, BROKER_SKEW_S, DELAYED_WINDOW_HIGH, Lane
-from pipeline.sender.ledger_state import LedgerState
+from pipeline.sender.ledger_state import PAIR_MEMORY_MS, LedgerState
 from pipeline.sender.replay import LedgerReader, Standing
 from pipeline.sender.scheduling import Scheduling
 from pipeline.streams.follow import Follower
@@ -52,16 +52,20 @@ class Takeover:
         await self._account_follower.caught_up.wait()
         # Step 1: read the ledger from the mark, or from the dedupe window, whichever comes first.
         state, end = await self._until_kafka_answers(lane, self._history, lane)
-        # Step 2: from here on our generation acts. A group that was made anew counts from 1 again: go on from the
-        # ledger's number, so that what we write is not taken for a predecessor's.
-        lane.generation = max(group_generation, (state.generation or 0) + 1)
-        opened = ledger_record("opened", lane.generation, owner=self._ctx.owner)
-        receipt = await self._finish.write_unread(lane, opened)
-        opened_s = self._ctx.steady_s()
-        # Step 3: what predecessors wrote between our reading and our opening.
-        await self._until_kafka_answers(lane, self._reader.read, lane.partition, end, receipt.offset + 1, state.apply)
-        if state.generation != lane.generation:
-            raise InvariantBroken(f"{lane.key}: generation {state.generation} acts, ours is {lane.generation}")
+        is_ours = False
+        while not is_ours:
+            # Step 2: from here on our generation acts. A group that was made anew counts from 1 again: go on from the
+            # ledger's number, so that what we write is not taken for a predecessor's.
+            lane.generation = max(group_generation, (state.generation or 0) + 1)
+            opened = ledger_record("opened", lane.generation, owner=self._ctx.owner)
+            receipt = await self._finish.write_unread(lane, opened)
+            opened_s = self._ctx.steady_s()
+            # Step 3: what predecessors wrote between our reading and our opening; if one took our number, once more.
+            read = self._reader.read, lane.partition, end, receipt.offset + 1, state.apply
+            end = await self._until_kafka_answers(lane, *read)
+            if state.generation != lane.generation:
+                raise InvariantBroken(f"{lane.key}: generation {state.generation} acts, ours is {lane.generation}")
+            is_ours = state.opened_by(lane.generation) == receipt.offset
         lane.ledger = state
         lane.tail_offset = receipt.offset + 1
         # Step 4: who waits. The delayed topics come through the stream; nothing goes before they are read to their end.
@@ -99,6 +103,8 @@ class Takeover:
     def _history(self, lane: Lane) -> tuple[LedgerState, int]:
         """Fold the ledger into a state; blocks, in a thread."""
         window_ms = int(self._ctx.settings.sender.dedupe_window_s * 1000)
+        if lane.pairs is not None:
+            window_ms = max(window_ms, PAIR_MEMORY_MS)
         start, end = self._reader.begin_and_end(lane.partition, window_ms)
         mark = self._ctx.account.mark(lane.key)
         state = LedgerState()

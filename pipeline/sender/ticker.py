@@ -12,6 +12,7 @@ from pipeline.health import Health
 from pipeline.logs import Repeats
 from pipeline.sender.context import Context
 from pipeline.sender.dispatch import Dispatch
+from pipeline.sender.evidence import LOOK_BACK_MS
 from pipeline.sender.halts import Halts
 from pipeline.sender.handover import Handover
 from pipeline.sender.lane import Lane
@@ -64,6 +65,7 @@ class Ticker:
 
     async def _tick(self, lane: Lane, count: int) -> None:
         self._halts.tick(lane)
+        self._dispatch.make_room(lane)
         if count % UNKNOWN_EVERY == 0:
             try:
                 await self._unknowns.tick(lane)
@@ -77,8 +79,11 @@ class Ticker:
         if count % MARK_EVERY == 0:
             await self._handover.mark(lane)
         if count % FORGET_EVERY == 0 and lane.ledger.last_attempt_ms is not None:
-            window_ms = int(self._ctx.settings.sender.dedupe_window_s * 1000)
-            lane.ledger.forget_older(lane.ledger.last_attempt_ms - window_ms)
+            before_ms = lane.ledger.last_attempt_ms - int(self._ctx.settings.sender.dedupe_window_s * 1000)
+            doubt_ms = lane.oldest_doubt_ms
+            if doubt_ms is not None:  # statuses read as evidence are told apart by the message ids that are known
+                before_ms = min(before_ms, doubt_ms - LOOK_BACK_MS)
+            lane.ledger.forget_older(before_ms)
 
     def _figures(self, lane: Lane) -> None:
         metrics, now_s, now_ms = self._ctx.metrics, self._ctx.steady_s(), self._ctx.unix_ms()

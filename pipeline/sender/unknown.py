@@ -64,11 +64,15 @@ class Unknowns:
         """Resolve what can be resolved by now."""
         if not lane.unknown:
             return
-        self._evidence.require(min(_doubtful_since_ms(lane, job) for job in lane.unknown.values()))
+        self._evidence.require(lane.oldest_doubt_ms or 0)
         await self._tail.catch_up(lane)
         for job in list(lane.unknown.values()):
-            if job.stage is Stage.UNKNOWN and self._ctx.may_act(lane):
+            if not self._ctx.may_act(lane):
+                return
+            if job.stage is Stage.UNKNOWN:
                 self._resolve(lane, job)
+            elif job.stage is Stage.WAITING:  # to be sent again, but not yet
+                self.settles(lane, job)
 
     def release_if_idle(self) -> None:
         """Stop reading evidence when nobody waits for it."""
@@ -78,7 +82,7 @@ class Unknowns:
     def _proof(self, lane: Lane, job: Job) -> Proof | None:
         message = job.message
         return self._evidence.find(
-            lane.number, message.request_id, message.recipient, _doubtful_since_ms(lane, job), lane.ledger.message_ids
+            lane.number, message.request_id, message.recipient, lane.doubtful_since_ms(job), lane.ledger.message_ids
         )
 
     def _resolve(self, lane: Lane, job: Job) -> None:
@@ -101,7 +105,6 @@ class Unknowns:
         if what == "policy" and policy == "resend":
             self._count(lane, job, "resend")
             job.resend = True
-            lane.unknown.pop(job.message.request_id, None)
             self._scheduling.again(lane, job, now_s, first=True)
         else:
             self._count(lane, job, "expired" if what == "give_up" else "dead_letter")
@@ -126,6 +129,15 @@ class Unknowns:
             consent=job.message.record["consent"], detail="no answer came; a status shows that it was taken",
         )  # fmt: skip
         await self._end(lane, job, event, "evidence", proof.message_id)
+
+    async def end_unsent(self, lane: Lane, job: Job) -> None:
+        """End a message of unknown outcome that must not be sent again: opted out, expired."""
+        proof = self._proof(lane, job)
+        if proof is not None:
+            await self._accept(lane, job, proof)
+        else:
+            self._count(lane, job, "expired")
+            await self._fail(lane, job)
 
     async def _told(self, lane: Lane, job: Job) -> None:
         """A predecessor's answer reached the ledger late: it is the truth."""
@@ -167,9 +179,3 @@ class Unknowns:
         await self._read_on(lane)
         await self._finish.publish_settled(lane, job)
         self._scheduling.finished(lane, job)
-
-
-def _doubtful_since_ms(lane: Lane, job: Job) -> int:
-    """Broker time of the oldest attempt without an outcome: the newest sets the wait, evidence of any counts."""
-    state = lane.ledger.of(job.message.request_id)
-    return min(state.open.values(), default=job.unknown_attempt_ms) if state is not None else job.unknown_attempt_ms

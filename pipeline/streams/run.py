@@ -12,6 +12,7 @@ import uvloop
 
 from pipeline.errors import EXIT_CRASHED, EXIT_DONE
 from pipeline.streams.hardened import HardenedApp
+from pipeline.streams.watchdog import LoopWatchdog
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +36,10 @@ def run_role(build: Callable[[], Awaitable[HardenedApp]], close: Callable[[Harde
 
 
 async def _run(build: Callable[[], Awaitable[HardenedApp]], close: Callable[[HardenedApp], Awaitable[None]]) -> int:
-    app = await build()
     loop = asyncio.get_running_loop()
+    watchdog = LoopWatchdog(loop)
+    app = await build()
+    watchdog.start()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, app.ended.set)
     started = loop.create_task(app.start())
@@ -44,7 +47,10 @@ async def _run(build: Callable[[], Awaitable[HardenedApp]], close: Callable[[Har
     await asyncio.wait({started, ended}, return_when=asyncio.FIRST_COMPLETED)
     if started.done() and started.exception() is not None and app.crash_reason_seen is None:
         await app.crash(started.exception() or RuntimeError("start failed"))
+    fetching = loop.create_task(app.fetch_watchdog().run())
     await ended
+    watchdog.stop()
+    fetching.cancel()
     app.exit_deadline.arm("stop", code=71)
     log.info("stopping", crashed=app.crash_reason_seen is not None)
     if not started.done():

@@ -56,7 +56,7 @@ def spent_attempts(world: World, requests: list[Request]) -> int:
     """The highest number of attempts that any durable copy of these requests counts as spent."""
     ids = {request["request_id"] for request in requests}
     copies = [record.json() for name in DELAYED for record in world.read(name)]
-    mine = [copy["spent"] for copy in copies if copy["request"]["request_id"] in ids]
+    mine: list[int] = [copy["spent"] for copy in copies if copy["request"]["request_id"] in ids]
     assert mine, "a refused message leaves a durable copy"
     return max(mine)
 

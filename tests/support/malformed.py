@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from tests.support.campaign import grant, message, request
+from tests.support.campaign import BUSINESS, grant, message, request
 
 DEEP: Final = 200
 BIG_BYTES: Final = 900_000
@@ -136,7 +136,7 @@ def bad_updates(to: str) -> list[Bad]:
     """Malformed consent updates about one person."""
 
     def changed(case: str, **fields: Any) -> bytes:
-        return orjson.dumps(grant(to, f"bad-{case}", **fields))
+        return orjson.dumps({**grant(to, f"bad-{case}"), **fields})
 
     def evidence(**fields: Any) -> dict[str, Any]:
         return {"evidence": {**grant(to, "x")["evidence"], **fields}}
@@ -181,35 +181,94 @@ def bad_updates(to: str) -> list[Bad]:
 
 
 def bad_ready(sound: dict[str, Any]) -> list[Bad]:
-    """Malformed records for the lane topics, each a sound ready/1 but for one thing."""
+    """Malformed records for the lane topics, each a sound ready/1 of a request of its own but for one thing."""
 
-    def changed(**fields: Any) -> bytes:
-        return orjson.dumps({**sound, **fields})
+    def bad(case: str, record: dict[str, Any]) -> Bad:
+        mine = record.get("request")
+        if isinstance(mine, dict) and mine.get("request_id"):
+            record = {**record, "request": {**mine, "request_id": f"bad-{case}"}}
+        return Bad(case, orjson.dumps(record), "dead-letter: contract")
 
-    def inner(name: str, **fields: Any) -> bytes:
-        return orjson.dumps({**sound, name: {**sound[name], **fields}})
-
-    contract = {f"no-{name}": orjson.dumps({k: v for k, v in sound.items() if k != name}) for name in sound} | {
-        "text-request": changed(request="x"),
-        "no-request-id": inner("request", request_id=None),
-        "no-to": inner("request", to=None),
-        "numeric-category": inner("request", category=7),
-        "text-message": inner("request", message="x"),
-        "typeless-message": inner("request", message={}),
-        "list-source": changed(source=[]),
-        "text-offset": inner("source", offset="7"),
-        "no-source-time": inner("source", timestamp_ms=None),
-        "unknown-priority": changed(priority="asap"),
-        "odd-times": changed(judged_at="a while ago"),
-        "odd-expiry": changed(expires_at=5),
-        "odd-valid-until": changed(valid_until=None),
-        "odd-due": changed(due_at="soon"),
-        "text-attempt": changed(attempt="1"),
-        "numeric-unknown": changed(unknown=1),
-        "float-spent": changed(spent=0.5),
-        "list-lane": changed(lane=[]),
+    inside: dict[str, tuple[str, dict[str, Any]]] = {
+        "no-request-id": ("request", {"request_id": None}),
+        "no-to": ("request", {"to": None}),
+        "numeric-category": ("request", {"category": 7}),
+        "text-message": ("request", {"message": "x"}),
+        "typeless-message": ("request", {"message": {}}),
+        "text-offset": ("source", {"offset": "7"}),
+        "no-source-time": ("source", {"timestamp_ms": None}),
     }
-    return [*_dead("contract", contract), Bad("other-lane", changed(lane="999#0"), "dead-letter: misrouted")]
+    whole: dict[str, dict[str, Any]] = {
+        "text-request": {"request": "x"},
+        "list-source": {"source": []},
+        "null-business": {"business": None},
+        "unknown-priority": {"priority": "asap"},
+        "odd-times": {"judged_at": "a while ago"},
+        "numeric-expiry": {"expires_at": 5},
+        "null-valid-until": {"valid_until": None},
+        "odd-cause": {"valid_cause": "mood"},
+        "text-consent": {"consent": "yes"},
+        "timeless-consent": {"consent": {"update_id": "u", "status": "granted"}},
+        "odd-due": {"due_at": "soon"},
+        "text-attempt": {"attempt": "1"},
+        "numeric-unknown": {"unknown": 1},
+        "float-spent": {"spent": 0.5},
+        "list-lane": {"lane": []},
+    }
+    return [
+        *(bad(f"lacks-{name}", {key: sound[key] for key in sound if key != name}) for name in sound),
+        *(bad(case, {**sound, name: {**sound[name], **fields}}) for case, (name, fields) in inside.items()),
+        *(bad(case, {**sound, **fields}) for case, fields in whole.items()),
+        bad("other-lane", {**sound, "lane": "999#0"})._replace(expected="dead-letter: misrouted"),
+    ]
+
+
+def bad_consents() -> list[bytes]:
+    """Values for `consent` that are no consent/1; what should hold for such a person is: nothing."""
+    entry = {
+        "business": BUSINESS, "category": "utility", "purpose": "*", "status": "granted", "expires_at": None,
+        "update_id": "u", "method": "checkbox", "source": "x",
+    }  # fmt: skip
+    entries: list[Any] = [
+        None, 5, "x", {}, [1], [None], [{}], [[]], [entry], [{**entry, "at": "then"}], [{**entry, "at": 7}],
+    ]  # fmt: skip
+    erased: list[Any] = [5, "then", [], False]
+    return [
+        *_values("consent"),
+        *(orjson.dumps({"entries": odd, "erased_at": None}) for odd in entries),
+        *(orjson.dumps({"entries": [], "erased_at": odd}) for odd in erased),
+    ]
+
+
+def bad_windows(number: str) -> list[bytes]:
+    """Values for `service-windows` that are no service-window/1."""
+    whole: list[Any] = [None, 5, [], "x"]
+    one: list[Any] = [None, 5, [], "x", {}, {"until": 5}, {"until": "later"}, {"opened_at": "x", "until": None}]
+    return [
+        *_values("service-window"),
+        *(orjson.dumps({"windows": odd}) for odd in whole),
+        *(orjson.dumps({"windows": {number: odd}}) for odd in one),
+    ]
+
+
+def bad_states(number: str) -> list[bytes]:
+    """Values for `account-state`: garbage, halts without a readable end, marks without readable offsets."""
+    halt = {"kind": "number", "id": number, "aspect": "halt", "halted": True, "reason": "throttled", "until": None}
+    mark = {"kind": "lane", "id": f"{number}#0", "aspect": "mark"}
+    ends: list[Any] = [None, "soon", 5, [], {}, "9999-99-99T00:00:00Z"]
+    names: list[Any] = [None, 7, [], {}]
+    marks: list[Any] = [None, "x", 0.5, [], {}]
+    return [
+        *_values("account-state"),
+        *(orjson.dumps({**halt, "until": odd}) for odd in ends),
+        *(orjson.dumps({**halt, "id": odd, "until": "2020-01-01T00:00:00.000Z"}) for odd in names),
+        *(orjson.dumps({**mark, "needed": odd, "generation": odd, "last_attempt_ms": odd}) for odd in marks),
+    ]
+
+
+def _values(schema: str) -> list[bytes]:
+    """The unreadable ones without the tombstone, which is a sound record of a compacted topic."""
+    return [one.value for one in unreadable(schema) if one.value is not None]
 
 
 def _at(moment: datetime) -> str:

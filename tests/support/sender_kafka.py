@@ -107,14 +107,14 @@ class SimKafka:
             watch(stored)
         return stored
 
-    def write(self, topic: str, value: dict[str, Any], key: str = "", partition: int = 0, headers: Headers = ()) -> Stored:
+    def write(
+        self, topic: str, value: dict[str, Any], key: str = "", partition: int = 0, headers: Headers = ()
+    ) -> Stored:
         """Put an object on a log, at once."""
         return self.append((topic, partition), key.encode(), orjson.dumps(value), headers)
 
     # -- producing ---------------------------------------------------------------------------------------------------
-    def produce(
-        self, owner: Any, tp: TP, key: bytes | None, value: bytes | None, headers: Headers, done: Done
-    ) -> None:
+    def produce(self, owner: Any, tp: TP, key: bytes | None, value: bytes | None, headers: Headers, done: Done) -> None:
         """Take a record from a process; it lands later, in the process's order per partition, or not at all."""
         world = self._world
         now_s = world.now_s

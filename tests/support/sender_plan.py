@@ -124,7 +124,12 @@ def draw(seed: int) -> Plan:
         faults=_faults(r, count),
         spells=tuple(_spell(r) for _ in range(r.choice([0, 0, 1, 1, 2]))),
         fates=r.choice(
-            [(100, 0, 0, 0, 0, 0, 0, 0), (60, 8, 6, 6, 6, 4, 4, 4), (80, 2, 2, 2, 2, 1, 1, 1), (30, 40, 10, 0, 0, 5, 5, 5)]
+            [
+                (100, 0, 0, 0, 0, 0, 0, 0),
+                (60, 8, 6, 6, 6, 4, 4, 4),
+                (80, 2, 2, 2, 2, 1, 1, 1),
+                (30, 40, 10, 0, 0, 5, 5, 5),
+            ]
         ),
         statuses=r.choice(["prompt", "prompt", "prompt", "late", "never"]),
         append_failure=r.choice([0.0, 0.0, 0.01, 0.05]),
@@ -133,7 +138,10 @@ def draw(seed: int) -> Plan:
         outages=((b := r.uniform(0.5, 30.0), b + r.choice([2.0, 8.0, 20.0])),) if r.random() < 0.15 else (),
         stalls=((b := r.uniform(0.5, 30.0), b + r.choice([2.0, 8.0])),) if r.random() < 0.1 else (),
         slow_ready_s=r.choice([0.05, 0.05, 3.0]),
-        skews_s=tuple(r.choice([0.0, 0.0, 0.0, r.uniform(-3.0, 3.0), r.uniform(-3.0, 3.0), r.uniform(-300.0, 300.0)]) for _ in range(8)),
+        skews_s=tuple(
+            r.choice([0.0, 0.0, 0.0, r.uniform(-3.0, 3.0), r.uniform(-3.0, 3.0), r.uniform(-300.0, 300.0)])
+            for _ in range(8)
+        ),
         generations_begin_anew=r.random() < 0.1,
         ready_window=r.choice([2000, 2000, 2000, 4, 8]),
     )

@@ -172,7 +172,7 @@ class SimProcess:
         """
         await self.handover.drain()
         self.world.commit(self)
-        await self.handover.mark_all()
+        await self.handover.hand_over()
         if not leaves:
             self._revoked()
         self.world.given_up(self, leaves=leaves)
@@ -187,7 +187,7 @@ class SimProcess:
         self.stream.lease.revoke()
         await self.handover.drain()
         self.world.commit(self)
-        await self.handover.mark_all()
+        await self.handover.hand_over()
         self._revoked()
         self.world.woke(self)
 

@@ -273,7 +273,14 @@ class World:
         plan = self.plan
         self.kafka.watchers.append(self._appended)
         self.kafka.watchers.append(self.checks.appended)
-        verified = {"kind": "number", "id": NUMBER, "aspect": "webhook", "verified": True, "at": rfc3339(0), "by": "sim"}
+        verified = {
+            "kind": "number",
+            "id": NUMBER,
+            "aspect": "webhook",
+            "verified": True,
+            "at": rfc3339(0),
+            "by": "sim",
+        }
         self.kafka.write("account-state", verified, f"number:{NUMBER}/webhook")
         for index, request in enumerate(plan.requests):
             self._input(request.at_s, self._admit, request, index, False)
@@ -345,9 +352,7 @@ class World:
         saved = structlog.get_config()
         windows = scheduling.READY_WINDOW_HIGH, scheduling.READY_WINDOW_LOW
         scheduling.READY_WINDOW_HIGH, scheduling.READY_WINDOW_LOW = self.plan.ready_window, self.plan.ready_window // 2
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=False
-        )
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=False)
         try:
             self._begin()
             self._loop()

@@ -25,7 +25,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 from confluent_kafka import Producer
@@ -52,6 +52,14 @@ LISTENING: Final = {"gate": "serving_health", "sender": "serving_health", "ingre
 
 Numbers = Mapping[str, Mapping[str, Any]]
 ONE_V1: Final[Numbers] = {NUMBER: {"profile": "v1"}}
+
+
+class Draft(NamedTuple):
+    """A record to be written."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class World:
@@ -168,10 +176,10 @@ class World:
     # -- records -----------------------------------------------------------------------------------------------------
     def produce(self, requests: Iterable[Request], entrance: str = ENTRANCE) -> None:
         """Write requests in this order, keyed by recipient, on the partitions that Java's client would choose."""
-        self.write(entrance, ((request["to"].encode(), orjson.dumps(request)) for request in requests))
+        self.write(entrance, (Draft(request["to"].encode(), orjson.dumps(request)) for request in requests))
 
-    def write(self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]], **options: Any) -> None:
-        """Write records of any kind, each (key, value), in order, idempotently; `options` go to each `produce`."""
+    def write(self, topic: str, drafts: Iterable[Draft], **options: Any) -> None:
+        """Write records of any kind in this order, idempotently; `options` go to each `produce`, e.g. `partition`."""
         failed: list[str] = []
 
         def on_delivery(error: object, _message: object) -> None:
@@ -184,8 +192,8 @@ class World:
                 "linger.ms": 10, "log_level": 0,
             }
         )  # fmt: skip
-        for key, value in records:
-            producer.produce(self.topic(topic), value, key, on_delivery=on_delivery, **options)
+        for key, value, headers in drafts:
+            producer.produce(self.topic(topic), value, key, headers=list(headers), on_delivery=on_delivery, **options)
             producer.poll(0)
         assert producer.flush(FLUSH_TIMEOUT_S) == 0
         assert failed == []
@@ -194,7 +202,7 @@ class World:
         """Let people opt in to all categories, and wait until the gates have merged that."""
         before = len(self.read("consent-events"))
         updates = [grant(recipient, f"grant-{recipient}") for recipient in recipients]
-        self.write("consent-updates", ((u["recipient"].encode(), orjson.dumps(u)) for u in updates))
+        self.write("consent-updates", (Draft(u["recipient"].encode(), orjson.dumps(u)) for u in updates))
         wanted = before + len(recipients)
         self._wait(lambda: len(self.read("consent-events")) >= wanted, "consents are merged", timeout_s)
 
@@ -236,6 +244,14 @@ class World:
             AssertionError: not within `timeout_s`, or a process ended that nobody ended.
         """
         self._wait(is_true, what, timeout_s)
+
+    def until_taken(self, count: int, timeout_s: float) -> None:
+        """Wait until the API has taken so many messages since the last reset.
+
+        Raises:
+            AssertionError: not within `timeout_s`, or a process ended that nobody ended.
+        """
+        self._wait(lambda: self.api.stats()["accepted"] >= count, f"{count} messages are taken", timeout_s)
 
     def judge(
         self, requests: Iterable[Request], *, entrance: str = ENTRANCE, not_allowed: frozenset[str] = frozenset()
@@ -279,27 +295,28 @@ class World:
             self.wapipe("webhooks", "check", number, "--port", str(port))
 
     def _write_settings(self) -> None:
+        kafka = {
+            "bootstrap_servers": self.kafka, "topic_prefix": self.prefix, "recipient_partitions": self._partitions,
+            "session_timeout_s": self._session_timeout_s,
+        }  # fmt: skip
         tables = [
-            f'[kafka]\nbootstrap_servers = "{self.kafka}"\ntopic_prefix = "{self.prefix}"\n'
-            f"recipient_partitions = {self._partitions}\nsession_timeout_s = {self._session_timeout_s}",
-            f"[policy]\nrequire_webhook = {json.dumps(self._has_webhooks)}\nrequire_templates = false",
-            f'[storage]\ndata_dir = "{self._folder / "data"}"',
+            _table("kafka", kafka),
+            _table("policy", {"require_webhook": self._has_webhooks, "require_templates": False}),
+            _table("storage", {"data_dir": str(self._folder / "data")}),
         ]
         if self._has_webhooks:
             verify = self._secret("verify-token", "verify-me")
-            tables.append(
-                f'[ingress]\nhost = "127.0.0.1"\nport = 0\nverify_token_file = "{verify}"\n'
-                f'app_secret_files = ["{self._folder / "app-secret"}"]'
-            )
+            secrets = [str(self._folder / "app-secret")]
+            door = {"host": "127.0.0.1", "port": 0, "verify_token_file": str(verify), "app_secret_files": secrets}
+            tables.append(_table("ingress", door))
         for lane, (number, given) in enumerate(self._numbers.items()):
             token = self._secret(f"token-{number}", f"token-{number}")
-            base_url = self.api.url + ("/v24.0" if given["profile"] == "cloud" else "")
             fields = {
-                "business": BUSINESS, "account": "300000000000001", "portfolio": "p1", "base_url": base_url,
-                "token_file": str(token), "partitions": [lane], **given,
+                "business": BUSINESS, "account": "300000000000001", "portfolio": "p1", "token_file": str(token),
+                "base_url": self.api.url + ("/v24.0" if given["profile"] == "cloud" else ""), "partitions": [lane],
+                **given,
             }  # fmt: skip
-            lines = (f"{name} = {json.dumps(value)}" for name, value in fields.items())
-            tables.append("\n".join((f"[numbers.{number}]", *lines)))
+            tables.append(_table(f"numbers.{number}", fields))
         self.config.write_text("\n".join((*tables, self._further, "")))
 
     def _secret(self, name: str, content: str) -> Path:
@@ -352,6 +369,11 @@ class World:
     @staticmethod
     def _wapipe() -> list[str]:
         return [sys.executable, "-m", "pipeline"]
+
+
+def _table(name: str, fields: Mapping[str, Any]) -> str:
+    """A TOML table; JSON's strings, numbers, booleans and lists are TOML's, too."""
+    return "\n".join((f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())))
 
 
 def _environment(further: Mapping[str, str]) -> dict[str, str]:

@@ -24,8 +24,10 @@ from pipeline.cli.demo.drive import Drive
 from pipeline.cli.demo.judge import Verdict, judge
 from pipeline.cli.demo.summary import show_summary
 from pipeline.cli.demo.view import View
-from pipeline.cli.local import Local, Shape, Stopped, StopSignals, stop_signals
+from pipeline.cli.local import Local, Shape
+from pipeline.cli.main import EXIT_INTERRUPTED
 from pipeline.cli.output import line, note
+from pipeline.cli.stopping import Stopped, StopSignals, stop_signals
 from pipeline.cli.up import named_config_file
 from pipeline.clock import steady_s, unix_ms
 from pipeline.config import (
@@ -40,8 +42,7 @@ from pipeline.embedded.locks import FileLock
 from pipeline.errors import EXIT_CRASHED, EXIT_DONE, ConfigError
 from pipeline.whatsapp.profiles import default_limit
 
-EXIT_INTERRUPTED = 130
-SHAPE = Shape({"gate": 2, "sender": 2, "ingress": 1}, ("--latency-ms", "20", "--pair-limit"), stop_timeout_s=5.0)
+SHAPE = Shape({"gate": 2, "sender": 2, "ingress": 1}, ("--latency-ms", "20", "--pair-limit"), stop_timeout_s=3.0)
 POLL_S = 0.5
 FOREIGN_PREFIX = "wapipe-demo-"
 SEND = "send --from {number} --to {person} --category utility --template order_shipped --lang en_US --param 4711 --wait"

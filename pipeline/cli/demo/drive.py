@@ -108,7 +108,7 @@ class Drive:
     async def _followers(self, loop: asyncio.AbstractEventLoop, since_ms: int) -> AsyncIterator[None]:
         tally, people = self._tally, self._campaign.people
         takers: Mapping[str, Callable[[list[Any]], None]] = {
-            "outbound-events": lambda batch: tally.take_outbound(batch, steady_s()),
+            "outbound-events": tally.take_outbound,
             "dead-letter": tally.take_dead,
             "consent-events": tally.take_consent,
             "inbound-events": lambda batch: tally.take_inbound(batch, people),

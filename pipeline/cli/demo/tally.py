@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.clock import parse_rfc3339_ms
 from pipeline.errors import DecodeError
 from pipeline.records.codec import decode_object
 from pipeline.records.reasons import TERMINAL
 
-RATE_WINDOW_S = 2.0
+RATE_WINDOW_MS = 3_000
 MARKS_MAX = 100_000
 STOP = "STOP"
 
@@ -26,18 +27,18 @@ class NumberTally:
     Attributes:
         waiting: Admitted and not ended, by priority.
         accepted: Taken by the API.
-        recent: Seconds at which the last ones were taken.
+        recent: When the last ones were taken, ms by the senders' clock.
     """
 
     waiting: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
+    recent: deque[int] = field(default_factory=lambda: deque(maxlen=MARKS_MAX))
 
-    def rate(self, now_s: float) -> float:
-        """Accepted per second in the last `RATE_WINDOW_S`."""
-        while self.recent and self.recent[0] < now_s - RATE_WINDOW_S:
+    def rate_per_s(self, now_ms: int) -> float:
+        """Accepted per second in the last `RATE_WINDOW_MS`."""
+        while self.recent and self.recent[0] < now_ms - RATE_WINDOW_MS:
             self.recent.popleft()
-        return len(self.recent) / RATE_WINDOW_S
+        return 1000 * len(self.recent) / RATE_WINDOW_MS
 
 
 class Tally:
@@ -70,11 +71,11 @@ class Tally:
         """Status webhooks that are on Kafka."""
         return self.statuses.total()
 
-    def take_outbound(self, batch: Iterable[Any], now_s: float) -> None:
+    def take_outbound(self, batch: Iterable[Any]) -> None:
         """Records of `outbound-events`."""
         for event in self._own(batch):
             if self._is_new(event["event_id"]):
-                self._take_event(event, now_s)
+                self._take_event(event)
 
     def take_dead(self, batch: Iterable[Any]) -> None:
         """Records of `dead-letter`: whatever holds the tag."""
@@ -108,7 +109,7 @@ class Tally:
             elif event["type"] == "message":
                 self.stops += STOP in str(event["body"])
 
-    def _take_event(self, event: dict[str, Any], now_s: float) -> None:
+    def _take_event(self, event: dict[str, Any]) -> None:
         kind = event["type"]
         number = self.numbers.setdefault(event["number"], NumberTally())
         key = (event["number"], event["request_id"])
@@ -127,7 +128,7 @@ class Tally:
                 self._queued[key] = ""
             if kind == "accepted":
                 number.accepted += 1
-                number.recent.append(now_s)
+                number.recent.append(parse_rfc3339_ms(event["at"]))
 
     def _is_new(self, event_id: str) -> bool:
         """Whether this is the first time: a follower that lost Kafka reads again."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from rich.console import Console, Group
@@ -21,7 +21,7 @@ from pipeline.cli.demo.tally import NumberTally, Tally
 from pipeline.cli.local import scrape
 from pipeline.cli.local_plan import Child
 from pipeline.cli.output import STYLES, console, line
-from pipeline.clock import steady_s
+from pipeline.clock import steady_s, unix_ms
 from pipeline.records.request import PRIORITIES
 
 PLAIN_EVERY_S = 5.0
@@ -99,7 +99,8 @@ class View:
         elif self._is_due():
             line(self._headline(tally, total, elapsed_s))
             for number in self._limits:
-                line("  " + "  ".join(self._cells(number, tally.numbers.get(number, NumberTally()))))
+                name, rate, backlog, halted = self._cells(number, tally.numbers.get(number, NumberTally()))
+                line(f"  {name}  {rate}; backlog {backlog}; halted: {halted}")
 
     def _is_due(self) -> bool:
         now_s = steady_s()
@@ -126,11 +127,11 @@ class View:
             table.add_row(*self._cells(number, tally.numbers.get(number, NumberTally())))
         return table
 
-    def _cells(self, number: str, tally: NumberTally) -> Sequence[str]:
+    def _cells(self, number: str, tally: NumberTally) -> tuple[str, str, str, str]:
         rate_per_s, burst = self._limits[number]
         backlog = " ".join(f"{name} {tally.waiting[name]:,}" for name in PRIORITIES)
-        rate = f"{tally.rate(steady_s()):3.0f}/s of {rate_per_s:g}/s (bursts {burst})"
-        return number, rate, f"backlog {backlog}", ", ".join(sorted(self._stops.get(number, ()))) or "-"
+        rate = f"{tally.rate_per_s(unix_ms()):3.0f}/s of {rate_per_s:g}/s (bursts {burst})"
+        return number, rate, backlog, ", ".join(sorted(self._stops.get(number, ()))) or "-"
 
 
 def bar(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -13,10 +14,12 @@ from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
+from pipeline.gate.windows import is_windows
 from pipeline.gate.worker import Judges
 from pipeline.metrics import Metrics
 from pipeline.records.codec import check
 from pipeline.records.consent import ConsentUpdate
+from pipeline.records.consent_rule import is_consent
 from pipeline.streams.partition import partition_of
 
 PARTITIONS = 12
@@ -111,16 +114,16 @@ class Tables:
         self.stored: dict[str, dict[tuple[int, bytes], bytes]] = {"consent": {}, "service-windows": {}}
         self.applied = {"consent": -1, "service-windows": -1}
         self.metrics = Metrics()
-        self.consents = self._view("consent", ("entries", "erased_at"))
-        self.windows = self._view("service-windows", ("windows",))
+        self.consents = self._view("consent", is_consent)
+        self.windows = self._view("service-windows", is_windows)
         self.requests = RequestJudge(self.settings, PARTITIONS, self.consents, self.windows, self.metrics)
         self.updates = UpdateJudge(self.settings, PARTITIONS, self.consents, self.metrics)
         self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.metrics)
         self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, self.windows)
 
-    def _view(self, name: str, required: tuple[str, ...]) -> View:
+    def _view(self, name: str, is_sound: Callable[[Mapping[str, Any]], bool]) -> View:
         stored = self.stored[name]
-        return View(lambda p, k: stored.get((p, k)), lambda _p: self.applied[name], required)
+        return View(lambda p, k: stored.get((p, k)), lambda _p: self.applied[name], is_sound)
 
     def grant(self, **fields: Any) -> None:
         """Let a consent update be merged."""

@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import ContractError
 from pipeline.records.codec import decode_object, encode
 from pipeline.records.ready import ReadyMessage, copy_of, parse_ready, ready_record
+from tests.support.malformed import Bad, bad_ready
 
 REQUEST = {
     "request_id": "r-1", "from": "1", "to": "15550109999", "category": "utility",
@@ -109,3 +110,10 @@ def test_message_has_no_room_for_strays() -> None:
     message: Any = parse_ready(record())
     assert isinstance(message, ReadyMessage)
     assert not hasattr(message, "__dict__")
+
+
+@pytest.mark.parametrize("bad", bad_ready(record())[:-1], ids=lambda bad: bad.case)
+def test_a_record_that_is_sound_but_for_one_thing_is_refused(bad: Bad) -> None:
+    """Whatever the sender would need later is checked here, where a dead letter is still the worst that can happen."""
+    with pytest.raises(ContractError):
+        parse_ready(decode_object(bad.value))

@@ -1,0 +1,60 @@
+# All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit integration bench schemas lock jars clean
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+# A copy of the lock file that the environment was made from: made anew only when that changes.
+READY := $(VENV)/installed.lock
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Everything on this machine: broker, API, pipeline, a campaign, and its books
+	@$(VENV)/bin/wapipe demo
+
+test: lint types unit integration ## What CI runs
+
+lint: $(READY) ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(READY) ## mypy, strict
+	$(PY) -m mypy
+
+unit: $(READY) ## Unit, property and contract tests: no Kafka
+	$(PY) -m pytest tests/unit tests/property tests/contract
+
+integration: $(READY) jars ## Tests on a real Kafka, with real processes
+	$(PY) -m pytest tests/integration
+
+bench: $(READY) jars ## Measure, and print the figures
+	$(PY) -m pytest tests/bench -s
+
+schemas: $(READY) ## Export JSON Schemas and the AsyncAPI document from the models
+	$(VENV)/bin/wapipe schemas export
+
+lock: $(READY) ## Resolve the dependencies anew
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--output-file requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--group dev --output-file requirements-dev.lock
+
+jars: $(READY)
+	@$(PY) -c "from pipeline.embedded.jars import ensure_jars; ensure_jars()"
+
+clean: ## Remove the environment, caches and local data
+	rm -rf $(VENV) .wapipe .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.lock
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@cmp -s requirements-dev.lock $(READY) || \
+		$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@# The program itself, straight from this folder.
+	@echo "$(CURDIR)" > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/wapipe.pth"
+	@printf '#!%s\nfrom pipeline.cli.main import main\n\nmain()\n' "$(CURDIR)/$(PY)" > $(VENV)/bin/wapipe
+	@chmod +x $(VENV)/bin/wapipe
+	@cp requirements-dev.lock $(READY)

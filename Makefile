@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration bench schemas lock jars clean
+.PHONY: help demo test lint types unit integration bench faults schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -30,10 +30,16 @@ integration: $(READY) jars ## Tests on a real Kafka, with real processes
 	$(PY) -m pytest tests/integration
 
 bench: $(READY) jars ## Measure, and print the figures
-	$(PY) -m pytest tests/bench -s
+	$(PY) -m tests.bench
+
+faults: $(READY) jars ## Faults on three brokers: make faults [SCHEDULE=mixed] [SECONDS=1800] [SEED=1]
+	$(PY) -m tests.faults --schedule $(or $(SCHEDULE),mixed) --seed $(or $(SEED),1) $(if $(SECONDS),--seconds $(SECONDS))
 
 schemas: $(READY) ## Export JSON Schemas and the AsyncAPI document from the models
 	$(VENV)/bin/wapipe schemas export
+
+readme: $(READY) ## Renew README's tables from the code
+	$(PY) -m tests.support.readme
 
 lock: $(READY) ## Resolve the dependencies anew
 	$(PY) -m pip install --quiet --disable-pip-version-check uv

@@ -8,7 +8,7 @@ because their recovery buffer is one record. Faust delivers no record to an agen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import structlog
@@ -20,6 +20,7 @@ from pipeline.errors import BrokerUnreachable
 from pipeline.gate.ends import EndsReader
 from pipeline.gate.inbound import WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
+from pipeline.gate.outlets import Outlets
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
 from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
@@ -29,8 +30,6 @@ from pipeline.gate.worker import Judges, Worker
 from pipeline.health import Health
 from pipeline.metrics import Metrics
 from pipeline.records.consent_rule import is_consent
-from pipeline.streams.client import producer_conf
-from pipeline.streams.delivery import Delivery
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY
@@ -65,7 +64,8 @@ class Gate:
         self._health = health
         self._crashing: asyncio.Future[None] | None = None
         self._ends = EndsReader(settings, self.app.conf.id)
-        self._delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
+        tables = [settings.topic(name) for name in (CONSENT, WINDOWS)]
+        self._outlets = Outlets(settings.kafka, asyncio.get_running_loop(), tables)
         consents = self._view(CONSENT, partitions, is_consent)
         windows = self._view(WINDOWS, partitions, is_windows)
         judges = Judges(
@@ -75,7 +75,9 @@ class Gate:
             consents,
             windows,
         )
-        self.worker = Worker(self.app, judges, self._delivery, settings.topic, self._ends.ask, metrics)
+        # A frozen process may not finish what it took before: as long as its producer may write, less than a session.
+        store_s = settings.kafka.session_timeout_s - 1
+        self.worker = Worker(self.app, judges, self._outlets, settings.topic, self._ends.ask, metrics, store_s=store_s)
         self._remerge = Remerge(settings, self.worker, self._ends.ask, self._task)
         for topic, kind in ENTRANCES.items():
             self._add_agent(topic, kind)
@@ -90,7 +92,7 @@ class Gate:
         """
         topics = [self._settings.topic(name) for name in WRITTEN]
         try:
-            await asyncio.to_thread(self._delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)
+            await asyncio.to_thread(self._outlets.warm_up, topics, self._settings.kafka.startup_timeout_s)
         except KafkaException as exc:
             raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {exc.args[0].name()}") from exc
 
@@ -100,7 +102,7 @@ class Gate:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._delivery.close(CLOSE_S)
+        await self._outlets.close(CLOSE_S)
         await asyncio.to_thread(self._ends.close)
 
     # -- tables ------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Agents only append (`accept`). One task (`run`) takes at most `BATCH_RECORDS` records at a time, the urgent entrance
 first, then consent updates, judges them synchronously and hands all their records to the producer. When Kafka has all
-records of a batch, its sources are finished and may be committed. A record that could not be stored ends the process:
-whatever came after it must not overtake it. Everything is touched on the event loop only.
+records of a batch, its sources are finished and may be committed. A record that could not be stored in time ends the
+process: whatever came after it must not overtake it. Everything is touched on the event loop only.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pipeline.gate.freshness import ChainKey, Freshness, Waiter, WaitingRoom
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.intake import ORDER, App, Intake
 from pipeline.gate.item import Item, Kind, Out
+from pipeline.gate.outlets import Outlets
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
@@ -39,6 +40,7 @@ BUSY_BATCHES: Final = 2
 GATHER_S: Final = 0.002
 LOOK_EVERY_S: Final = 0.1
 DRAIN_WAITING_S: Final = 3.0
+STORE_S: Final = 9.0
 
 
 class Judges(NamedTuple):
@@ -54,10 +56,11 @@ class Judges(NamedTuple):
 class Batch:
     """Records that were judged together; finished together, when Kafka has all that they caused."""
 
-    __slots__ = ("epoch", "items", "left", "outs", "size_bytes")
+    __slots__ = ("epoch", "items", "left", "outs", "shipped_s", "size_bytes")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
+        self.shipped_s = 0.0
         self.items: list[Item] = []
         self.outs: list[Out] = []
         self.size_bytes = 0
@@ -82,17 +85,19 @@ class Worker:
         topic: Full name of a topic by its short one.
         ask: Asks Kafka where partitions end.
         clock_ms: Milliseconds since 1970.
+        store_s: How long Kafka may take to store a batch.
     """
 
     def __init__(
         self,
         app: App,
         judges: Judges,
-        delivery: Delivery,
+        delivery: Delivery | Outlets,
         topic: Callable[[str], str],
         ask: Ask,
         metrics: Metrics,
         clock_ms: Callable[[], int] = unix_ms,
+        store_s: float = STORE_S,
     ) -> None:
         self._app = app
         self._judges = judges
@@ -100,12 +105,13 @@ class Worker:
         self._topic = topic
         self._metrics = metrics
         self._clock_ms = clock_ms
+        self._store_s = store_s
         self._wake, self._idle, self._merged = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._intake = Intake(app)
         self._freshness = Freshness()
         self._room = WaitingRoom(self._freshness)
         self._released: deque[ChainKey] = deque()
-        self._on_the_way = 0
+        self._shipped: dict[Batch, None] = {}
         self._epoch = 0
         self._crashing: asyncio.Future[None] | None = None
         self.asker = Asker(ask, self._room, self._freshness, self._wake.set)
@@ -145,9 +151,9 @@ class Worker:
         if not await self._quiet(min(DRAIN_WAITING_S, seconds)):
             self._drop()
             await self._quiet(deadline.left_s)
-        if self._on_the_way:
-            log.warning("drain_unfinished", batches=self._on_the_way)
-        return self._on_the_way == 0
+        if self._shipped:
+            log.warning("drain_unfinished", batches=len(self._shipped))
+        return not self._shipped
 
     def forget(self) -> None:
         """The partitions are no longer ours: what is stored from now on finishes nothing."""
@@ -180,17 +186,18 @@ class Worker:
         """Judge and write until cancelled."""
         while True:
             self._wake.clear()
-            while self._on_the_way < BATCHES_ON_THE_WAY and self._crashing is None:
+            while len(self._shipped) < BATCHES_ON_THE_WAY and self._crashing is None:
                 batch = self._next_batch()
                 if batch is None:
                     break
                 self._ship(batch)
                 # Let the agents bring more; a moment longer when Kafka is at work anyway: larger batches cost less.
-                await asyncio.sleep(GATHER_S if self._on_the_way >= BUSY_BATCHES else 0)
-            if not (self._on_the_way or len(self._room) or len(self._intake)):
+                await asyncio.sleep(GATHER_S if len(self._shipped) >= BUSY_BATCHES else 0)
+            if not (self._shipped or len(self._room) or len(self._intake)):
                 self._idle.set()
+            self._check_overdue(steady_s())
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S if len(self._room) else None)
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S if len(self._room) or self._shipped else None)
             except TimeoutError:
                 continue
 
@@ -253,7 +260,8 @@ class Worker:
     # -- writing -----------------------------------------------------------------------------------------------------
     def _ship(self, batch: Batch) -> None:
         batch.left = len(batch.outs)
-        self._on_the_way += 1
+        batch.shipped_s = steady_s()
+        self._shipped[batch] = None
         if not batch.outs:
             self._finish(batch)
             return
@@ -274,10 +282,15 @@ class Worker:
             self._fail(f"{type(exc).__name__}: {exc}")
 
     def _finish(self, batch: Batch) -> None:
-        self._on_the_way -= 1
+        del self._shipped[batch]
         if batch.epoch == self._epoch:
             self._intake.finished(batch.items, batch.size_bytes)
         self._wake.set()
+
+    def _check_overdue(self, now_s: float) -> None:
+        oldest = next(iter(self._shipped), None)
+        if oldest is not None and now_s - oldest.shipped_s > self._store_s:
+            self._fail(f"not within {self._store_s:.0f} s")
 
     def _fail(self, why: str) -> None:
         """A record was not stored: nothing may overtake it, so the process ends."""

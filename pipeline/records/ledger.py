@@ -42,6 +42,7 @@ class LedgerRecord(Record):
     message_id: str | None = None
     event: dict[str, Any] | None = None
     spent: int | None = None
+    age_ms: int | None = None
 
 
 def ledger_record(
@@ -62,6 +63,7 @@ def ledger_record(
     event: Mapping[str, Any] | None = None,
     owner: str | None = None,
     spent: int | None = None,
+    age_ms: int | None = None,
 ) -> dict[str, Any]:
     """Build a ledger record with every field.
 
@@ -71,6 +73,7 @@ def ledger_record(
         digest: Short hash of the message's body; tells a conflict from a duplicate.
         event: Of `settled`: the whole terminal event, so that any later owner can write it again unchanged.
         spent: Of `returned` and `attempt`: attempts that count against `max_attempts`, this one included.
+        age_ms: Of `attempt`: how old it may be when its request is written.
     """
     return {
         "kind": kind,
@@ -89,4 +92,5 @@ def ledger_record(
         "message_id": message_id,
         "event": event,
         "spent": spent,
+        "age_ms": age_ms,
     }

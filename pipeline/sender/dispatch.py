@@ -123,7 +123,7 @@ class Dispatch:
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
             return False
-        if job.unknown and self._unknowns.settles(lane, job):
+        if job.unknown and (self._unknowns.settles(lane, job) or not self._unknowns.may_go(lane, job)):
             return False
         if lane.pairs is not None:
             wait_s = lane.pairs.wait_s(message.recipient, now_s)

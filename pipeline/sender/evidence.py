@@ -96,11 +96,11 @@ class Evidence:
         self._follower: Follower | None = None
         self._old: set[asyncio.Task[None]] = set()
 
-    def require(self, attempt_ms: int) -> None:
-        """Make sure that statuses are read from 60 s before a broker time on."""
+    def require(self, attempt_ms: int) -> bool:
+        """Make sure that statuses are read from 60 s before a broker time on; True: the reading begins anew."""
         begin = max(0, attempt_ms - LOOK_BACK_MS)
         if self._follower is not None and self._follower.from_ms is not None and self._follower.from_ms <= begin:
-            return
+            return False
         self.release()
         index = self._index = StatusIndex()
 
@@ -113,6 +113,7 @@ class Evidence:
             self._settings.kafka, self._settings.topic("inbound-events"), apply, self._loop, begin
         )
         self._follower.start()
+        return True
 
     def release(self) -> None:
         """Nobody waits any more: stop reading."""

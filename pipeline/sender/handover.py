@@ -50,7 +50,7 @@ class Handover:
                 await self.mark(lane)
 
     async def hand_over(self) -> None:
-        """Leave the marks, then act no more: from here on the group may give the lanes away, whatever the lease says."""
+        """Leave the marks, then act no more: the group may give the lanes away, whatever the lease says."""
         await self.mark_all()
         self.close_all()
 

@@ -39,6 +39,18 @@ def require_lane(message: ReadyMessage, lane: Lane) -> None:
         raise RecordError("misrouted", f"for lane {message.lane}, on the partition of {lane.key}")
 
 
+def require_renderable(message: ReadyMessage, lane: Lane) -> None:
+    """Refuse a message that the number's profile cannot write: the gate lets none through, but a topic is open to all.
+
+    Raises:
+        RecordError: code `contract`.
+    """
+    try:
+        lane.profile.render(message.record["request"]["message"], message.recipient, None)
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise RecordError("contract", f"the message cannot be rendered: {type(exc).__name__}: {exc}") from exc
+
+
 class Intake:
     """Takes records in."""
 
@@ -71,6 +83,7 @@ class Intake:
             require_schema(headers, "ready")
             message = parse_ready(decode_object(value, MAX_READY_BYTES))
             require_lane(message, lane)
+            require_renderable(message, lane)
         except RecordError as exc:
             self._ctx.spawn(lane, self._finish.dead_letter(lane, place, key, value, headers, exc.code, str(exc)))
             return

@@ -47,9 +47,9 @@ class Job:
     """
 
     __slots__ = (
-        "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "home", "hops", "message", "order", "places",
-        "priority", "reason", "resend", "spent", "stage", "trace", "unknown", "unknown_attempt_ms", "unknown_since_s",
-        "written_s",
+        "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "home", "hops", "message", "order",
+        "places", "priority", "reason", "resend", "spent", "stage", "trace", "unknown", "unknown_attempt_ms",
+        "unknown_since_s", "written_s",
     )  # fmt: skip
 
     def __init__(self, message: ReadyMessage, priority: int) -> None:

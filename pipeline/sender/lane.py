@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pipeline.config import NumberSettings
 from pipeline.records.ready import ReadyMessage
+from pipeline.sender.attempt_age import AttemptAge
 from pipeline.sender.jobs import Chain, Chains, Job, Place
 from pipeline.sender.ledger_state import LedgerState
 from pipeline.throttle.bucket import Bucket, Limit
@@ -24,8 +25,6 @@ from pipeline.whatsapp.profiles import PROFILES, Endpoint, Profile, default_limi
 
 NETWORK_JITTER_S = 0.1
 """Requests leave evenly and arrive bunched: the burst is cut by what this much time brings (5 of 150 at 50/s)."""
-ATTEMPT_AGE_MAX_S = 0.5
-"""An attempt record older than this when its request is to be written is not acted on."""
 ON_WAY_MAX = 64
 """Messages of a lane between their choice and their write: so few that their attempts do not grow old on the way."""
 BROKER_SKEW_S = 0.1
@@ -87,6 +86,7 @@ class Lane:
         pair = self.profile.pair_limit
         self.pairs = PairBuckets(pair.every_s, pair.burst) if pair is not None else None
         self.in_flight_max = in_flight_of(settings, self.limit)
+        self.attempt_age = AttemptAge()
         self.generation = -1
         self.ledger = LedgerState()
         self.tail_offset = 0
@@ -159,7 +159,7 @@ class Lane:
 
     # -- unknown outcomes --------------------------------------------------------------------------------------------
     def doubtful_since_ms(self, job: Job) -> int:
-        """Broker time of a job's oldest attempt without an outcome: the newest sets the wait, evidence of any counts."""
+        """Broker time of a job's oldest attempt without an outcome: the newest sets the wait, any may be proven."""
         state = self.ledger.of(job.message.request_id)
         newest_ms = job.unknown_attempt_ms
         return min(state.open.values(), default=newest_ms) if state is not None else newest_ms

@@ -16,9 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.sender.attempt_age import AGE_MIN_S
+
 SourceKey = tuple[str, int, int]
 MAX_IDS = 1_000_000
 PAIR_MEMORY_MS = 270_000
+USUAL_AGE_MS = int(AGE_MIN_S * 1000)
 MAX_PAIR_ATTEMPTS = 100_000
 
 
@@ -67,7 +70,8 @@ class LedgerState:
 
     Args:
         generation: The one in force where reading began, if a mark told it.
-        last_attempt_ms: Broker time of the last attempt before that, if a mark told it.
+        last_attempt_ms: Broker time of the last attempt before that, if a mark told it; later by what the attempt was
+            allowed to be older than usual when its request was written.
     """
 
     def __init__(self, generation: int | None = None, last_attempt_ms: int | None = None) -> None:
@@ -122,7 +126,8 @@ class LedgerState:
         state.open[number] = timestamp_ms
         state.attempts = max(state.attempts, number)
         state.spent = max(state.spent, record.get("spent") or 0)
-        self.last_attempt_ms = max(self.last_attempt_ms or 0, timestamp_ms)
+        longer_ms = max(0, (record.get("age_ms") or 0) - USUAL_AGE_MS)
+        self.last_attempt_ms = max(self.last_attempt_ms or 0, timestamp_ms + longer_ms)
         self.pair_attempts.append((record["recipient"], timestamp_ms))
 
     def _close(self, record: Mapping[str, Any], timestamp_ms: int) -> None:

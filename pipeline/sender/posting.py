@@ -1,7 +1,7 @@
 """One message in hand: attempt acked → last checks and write in one step → answer → what follows. One task each.
 
 The token is taken in the very step that writes the request; what is on its way to that step is bounded by the tokens
-there are (`Lane.on_way`), so no token ever ages. The attempt itself may not: after `ATTEMPT_AGE_MAX_S` it is void.
+there are (`Lane.on_way`), so no token ever ages. The attempt itself may not: see `attempt_age`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.records.codec import encode
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import LEDGER_HEADERS, Finish, due_to_steady_s, valid_cause
 from pipeline.sender.jobs import Job, Stage
-from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, ON_WAY_MAX, Lane
+from pipeline.sender.lane import ON_WAY_MAX, Lane
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.wheel import goes_through_gate
@@ -75,14 +75,14 @@ class Posting:
             flight: Counts it; made when it was chosen.
             probe: Whether it is the one request that a halt lets through.
         """
-        began_s = self._ctx.steady_s()
+        began_s, age_max_s = self._ctx.steady_s(), lane.attempt_age.limit_s
         job.attempt += 1
         try:
-            await self._attempt(lane, job)
+            await self._attempt(lane, job, age_max_s)
 
             def last_check() -> str | None:
                 flight.written()
-                return self._last_check(lane, job, began_s, probe=probe)
+                return self._last_check(lane, job, began_s, age_max_s, probe=probe)
 
             message = job.message
             callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
@@ -106,8 +106,9 @@ class Posting:
             flight.ended()
 
     # -- before the write --------------------------------------------------------------------------------------------
-    async def _attempt(self, lane: Lane, job: Job) -> None:
-        record = self._finish.ledger_of(lane, job, "attempt", digest=digest_of(job))
+    async def _attempt(self, lane: Lane, job: Job, age_max_s: float) -> None:
+        age_ms = int(age_max_s * 1000)
+        record = self._finish.ledger_of(lane, job, "attempt", digest=digest_of(job), age_ms=age_ms)
         receipt = await self._ctx.delivery.send(
             self._ledger_topic, encode(record), lane.key, LEDGER_HEADERS, lane.partition
         )
@@ -115,14 +116,15 @@ class Posting:
         lane.ledger.apply(record, receipt.offset, receipt.timestamp_ms)
         job.unknown_attempt_ms = receipt.timestamp_ms
 
-    def _last_check(self, lane: Lane, job: Job, began_s: float, *, probe: bool) -> str | None:
+    def _last_check(self, lane: Lane, job: Job, began_s: float, age_max_s: float, *, probe: bool) -> str | None:
         now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
         message = job.message
         if lane.closed or lane.draining:
             return "draining"
         if not self._ctx.stream.lease.valid:
             return "lease"
-        if now_s - began_s > ATTEMPT_AGE_MAX_S:
+        if now_s - began_s > age_max_s:
+            lane.attempt_age.too_old(age_max_s)
             return "stale"
         if not probe and (lane.number_scope.halt.is_halted(now_s) or lane.host_scope.halt.is_halted(now_s)):
             return "halt"
@@ -132,12 +134,15 @@ class Posting:
             return "opt_outs_stale"
         if self._ctx.optouts.forbids(message, now_ms):
             return "opt_out"
+        if lane.pairs is not None and lane.pairs.wait_s(message.recipient, now_s) > 0.0:
+            return "pair"  # another chain to this person was faster
         if not lane.bucket.has(now_s):
             return "token"
         lane.bucket.take(now_s)
         if lane.pairs is not None:
             lane.pairs.take(message.recipient, now_s)
         job.written_s = now_s
+        lane.attempt_age.written(now_s - began_s)
         self._ctx.metrics.queue_seconds.labels(message.priority).observe(max(0, now_ms - message.source_ms) / 1000)
         return None
 
@@ -267,7 +272,7 @@ class Posting:
         self._scheduling.follow(lane, job)
 
     def _ended(self, lane: Lane, flight: Flight, *, probe: bool) -> None:
-        """There is an answer, or none will come. A probe is over before its answer is looked at: the next is another."""
+        """There is an answer, or none will come: the next probe is another one."""
         flight.ended()
         if not probe:
             return

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.config import Settings
@@ -18,12 +19,31 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.ledger_state import LedgerState
 from pipeline.streams.client import reader_conf
 
+log = structlog.get_logger(__name__)
+
 BATCH_RECORDS = 5000
 POLL_S = 0.1
 KAFKA_TIMEOUT_S = 5.0
 EMPTY_POLLS_MAX = 100
 
+LEDGER_FIELDS = frozenset(
+    {"kind", "generation", "request_id", "attempt", "recipient", "source", "place", "digest", "outcome", "basis",
+     "message_id", "event"}
+)  # fmt: skip
+
 Apply = Callable[[dict[str, Any], int, int], None]
+
+
+def _record(message: Any) -> dict[str, Any] | None:
+    """The ledger record in a message; None (and a log line) for what nobody of ours can have written."""
+    try:
+        record = orjson.loads(message.value() or b"")
+    except orjson.JSONDecodeError:
+        record = None
+    if isinstance(record, dict) and record.keys() >= LEDGER_FIELDS:
+        return record
+    log.error("ledger_record_unreadable", topic=message.topic(), partition=message.partition(), offset=message.offset())
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +81,9 @@ class LedgerReader:
                     raise TimeoutError(f"{self._topic}/{partition}: no records from {position} on, end is {end}")
                 for message in batch:
                     if message.error() is None and message.offset() < end:
-                        apply(orjson.loads(message.value()), message.offset(), message.timestamp()[1])
+                        record = _record(message)
+                        if record is not None:
+                            apply(record, message.offset(), message.timestamp()[1])
                 position = max(position, consumer.position([TopicPartition(self._topic, partition)])[0].offset)
             return position
         finally:

@@ -56,7 +56,8 @@ class Scheduling:
         """A message in hand goes back to its place; it is tried again when it is due."""
         job.stage = Stage.WAITING
         job.due_s = due_s
-        self.free_recipient(lane, job)
+        if not job.unknown:  # else another one's status could be taken for its evidence
+            self.free_recipient(lane, job)
         if job.chain is not None:
             lane.offer(job.chain, self._ctx.steady_s(), first=first)
             self.follow(lane, job)
@@ -108,7 +109,7 @@ class Scheduling:
     # -- one message in hand per recipient, where no callback data tells messages apart ------------------------------
     def hold_recipient(self, lane: Lane, chain: Chain) -> bool:
         """Reserve the recipient of a chain's head; False if another chain has it: this one is queued after it."""
-        if lane.profile.echoes_callback_data:
+        if lane.profile.echoes_callback_data or chain.head.holds_recipient:
             return True
         recipient = chain.head.message.recipient
         waiting = lane.busy_recipients.get(recipient)

@@ -14,10 +14,11 @@ from confluent_kafka import KafkaException
 
 from pipeline.errors import InvariantBroken
 from pipeline.records.ledger import ledger_record
+from pipeline.sender.attempt_age import AGE_MIN_S
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.intake import Intake
-from pipeline.sender.lane import ATTEMPT_AGE_MAX_S, BROKER_SKEW_S, DELAYED_WINDOW_HIGH, Lane
+from pipeline.sender.lane import BROKER_SKEW_S, DELAYED_WINDOW_HIGH, Lane
 from pipeline.sender.ledger_state import PAIR_MEMORY_MS, LedgerState
 from pipeline.sender.replay import LedgerReader, Standing
 from pipeline.sender.scheduling import Scheduling
@@ -166,7 +167,7 @@ class Takeover:
             last_attempt_s=last_ms / 1000 if last_ms is not None else None,
             opened_s=opened_ms / 1000,
             limit=lane.limit,
-            slack_s=BROKER_SKEW_S + ATTEMPT_AGE_MAX_S,
+            slack_s=BROKER_SKEW_S + AGE_MIN_S,
         )
         lane.bucket = Bucket(lane.limit, tokens=tokens, now_s=opened_s)
         if lane.pairs is not None:
@@ -178,8 +179,8 @@ def drop_written_events(state: LedgerState, standings: dict[str, Standing], wait
     """Forget events that were written: those of settled requests of which no record is left.
 
     Args:
-        waiting: Ids with an uncommitted copy on a delayed topic. That the record they were settled from is committed tells nothing of
-            their events: it may have been acknowledged because of the copy.
+        waiting: Ids with an uncommitted copy on a delayed topic. That the record they were settled from is committed
+            tells nothing of their events: it may have been acknowledged because of the copy.
     """
     for request_id, known in state.ids.items():
         if known.settled and known.place is not None and request_id not in waiting:

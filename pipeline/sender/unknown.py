@@ -24,21 +24,33 @@ from pipeline.sender.scheduling import Scheduling
 log = structlog.get_logger(__name__)
 
 FRESH_ENOUGH_S = 3.0
+LOOK_AGAIN_S = 0.5
 
 Verdict = Literal["wait", "policy", "give_up"]
 
 
+def informed(*, lag_s: float, reading_s: float, wait_s: float) -> bool:
+    """Whether "no evidence" may be acted on: all statuses were looked at, or they cannot be read for too long.
+
+    Args:
+        lag_s: Age of what is known; infinite before the reading has reached the end once.
+        reading_s: How long they are being read.
+        wait_s: `sender.unknown_wait_s`.
+    """
+    return lag_s < FRESH_ENOUGH_S or reading_s >= 2 * wait_s
+
+
 def verdict(
-    *, now_ms: int, expires_ms: int, waited_s: float, wait_s: float, attempt_ms: int, newest_status_ms: int, fresh: bool
+    *, now_ms: int, expires_ms: int, waited_s: float, wait_s: float, attempt_ms: int, newest_status_ms: int
 ) -> Verdict:
-    """Whether to go on waiting for evidence.
+    """Whether to go on waiting for evidence; asked only of who is informed.
 
     The policy applies once a status of that number stamped later than attempt + wait was seen (statuses flow, ours
     is not among them), or after twice the wait whatever happens. At its end the request is given up.
     """
     if now_ms >= expires_ms:
         return "give_up"
-    if fresh and newest_status_ms > attempt_ms + wait_s * 1000:
+    if newest_status_ms > attempt_ms + wait_s * 1000:
         return "policy"
     return "policy" if waited_s >= 2 * wait_s else "wait"
 
@@ -49,6 +61,7 @@ class Unknowns:
     def __init__(self, ctx: Context, finish: Finish, scheduling: Scheduling, evidence: Evidence, tail: Tail) -> None:
         self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
         self._evidence, self._tail = evidence, tail
+        self._reading_since_s = ctx.steady_s()
 
     def settles(self, lane: Lane, job: Job) -> bool:
         """Look once more before a message of unknown outcome is posted again; True: it ends another way."""
@@ -60,11 +73,24 @@ class Unknowns:
         self._ctx.spawn(lane, self._accept(lane, job, proof) if proof is not None else self._told(lane, job))
         return True
 
+    def may_go(self, lane: Lane, job: Job) -> bool:
+        """Whether a message of unknown outcome may be posted again now; else it is looked at again soon."""
+        if self._informed():
+            return True
+        self._scheduling.again(lane, job, self._ctx.steady_s() + LOOK_AGAIN_S)
+        return False
+
+    def _informed(self) -> bool:
+        now_s, wait_s = self._ctx.steady_s(), self._ctx.settings.sender.unknown_wait_s
+        reading_s = now_s - self._reading_since_s
+        return informed(lag_s=self._evidence.lag_s(now_s), reading_s=reading_s, wait_s=wait_s)
+
     async def tick(self, lane: Lane) -> None:
         """Resolve what can be resolved by now."""
         if not lane.unknown:
             return
-        self._evidence.require(lane.oldest_doubt_ms or 0)
+        if self._evidence.require(lane.oldest_doubt_ms or 0):
+            self._reading_since_s = self._ctx.steady_s()
         await self._tail.catch_up(lane)
         for job in list(lane.unknown.values()):
             if not self._ctx.may_act(lane):
@@ -86,7 +112,7 @@ class Unknowns:
         )
 
     def _resolve(self, lane: Lane, job: Job) -> None:
-        if self.settles(lane, job):
+        if self.settles(lane, job) or not self._informed():
             return
         now_s = self._ctx.steady_s()
         wait_s = self._ctx.settings.sender.unknown_wait_s
@@ -97,7 +123,6 @@ class Unknowns:
             wait_s=wait_s,
             attempt_ms=job.unknown_attempt_ms,
             newest_status_ms=self._evidence.newest_status_ms(lane.number),
-            fresh=self._evidence.lag_s(now_s) < FRESH_ENOUGH_S,
         )
         if what == "wait":
             return
@@ -132,6 +157,11 @@ class Unknowns:
 
     async def end_unsent(self, lane: Lane, job: Job) -> None:
         """End a message of unknown outcome that must not be sent again: opted out, expired."""
+        while not self._informed():
+            await self._ctx.ours(lane)
+            if lane.draining:
+                return  # the next owner looks
+            await asyncio.sleep(LOOK_AGAIN_S)
         proof = self._proof(lane, job)
         if proof is not None:
             await self._accept(lane, job, proof)

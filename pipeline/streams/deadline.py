@@ -10,6 +10,8 @@ import threading
 from pipeline.clock import steady_s
 
 EXIT_AFTER_S = 20.0
+CRASH_EXIT_AFTER_S = 5.0
+"""A crash acknowledges nothing more: its stop owes nobody anything, and partitions wait for a new owner."""
 
 
 class Deadline:
@@ -39,10 +41,15 @@ class ExitDeadline:
         self._after_s = after_s
         self._timer: threading.Timer | None = None
 
-    def arm(self, why: str, code: int) -> None:
-        """Leave with `code` unless the process has ended by then. The first call counts."""
+    def arm(self, why: str, code: int, after_s: float | None = None) -> None:
+        """Leave with `code` unless the process has ended by then. The first call counts.
+
+        Args:
+            after_s: When; None: as the constructor has it.
+        """
         if self._timer is None:
-            self._timer = threading.Timer(self._after_s, self._leave, (why, code))
+            wait_s = self._after_s if after_s is None else after_s
+            self._timer = threading.Timer(wait_s, self._leave, (why, code, wait_s))
             self._timer.daemon = True
             self._timer.start()
 
@@ -51,7 +58,7 @@ class ExitDeadline:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _leave(self, why: str, code: int) -> None:
-        sys.stderr.write(f"{why}: not finished after {self._after_s:.0f} s, leaving\n")
+    def _leave(self, why: str, code: int, after_s: float) -> None:
+        sys.stderr.write(f"{why}: not finished after {after_s:.0f} s, leaving\n")
         faulthandler.dump_traceback(all_threads=True)
         os._exit(code)

@@ -22,7 +22,8 @@ from pipeline.streams.client import librdkafka, reader_conf
 log = structlog.get_logger(__name__)
 
 BATCH_RECORDS = 1000
-POLL_S = 0.05
+POLL_S = 0.25
+FETCH_WAIT_MS = 500
 ENDS_EVERY_S = 0.5
 KAFKA_TIMEOUT_S = 5.0
 RETRY_S = 1.0
@@ -80,14 +81,15 @@ class Follower:
                 return  # the loop is closed: nobody listens any more
 
     def _read(self) -> None:
-        consumer = Consumer(reader_conf(self._kafka, **{"enable.partition.eof": False, "fetch.wait.max.ms": 50}))
+        patient = {"enable.partition.eof": False, "fetch.wait.max.ms": FETCH_WAIT_MS}
+        consumer = Consumer(reader_conf(self._kafka, **patient))
         admin = AdminClient(librdkafka(self._kafka))
         try:
             positions = self._begin(consumer)
             ends: dict[int, int] = {}
             ends_as_of, asked_at = float("-inf"), float("-inf")
             while not self._stop.is_set():
-                batch = [message for message in consumer.consume(BATCH_RECORDS, POLL_S) if message.error() is None]
+                batch = _next_batch(consumer)
                 now = steady_s()
                 if now - asked_at >= ENDS_EVERY_S and not _behind(positions, ends):
                     asked_at = now
@@ -137,6 +139,14 @@ class Follower:
         if fresh_as_of is not None:
             self._fresh_as_of = max(self._fresh_as_of, fresh_as_of)
             self.caught_up.set()
+
+
+def _next_batch(consumer: Consumer) -> list[Any]:
+    """What has come; waits for the first record only, as `consume` would for a full batch."""
+    first = consumer.poll(POLL_S)
+    if first is None:
+        return []
+    return [message for message in (first, *consumer.consume(BATCH_RECORDS - 1, 0)) if message.error() is None]
 
 
 def _behind(positions: dict[int, int], ends: dict[int, int]) -> bool:

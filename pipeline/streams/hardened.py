@@ -27,7 +27,7 @@ from pipeline.config import KafkaSettings, Settings
 from pipeline.secrets import read_secret_file
 from pipeline.streams.client import faust_broker, ssl_context
 from pipeline.streams.consumer import HardenedTransport
-from pipeline.streams.deadline import ExitDeadline
+from pipeline.streams.deadline import CRASH_EXIT_AFTER_S, ExitDeadline
 from pipeline.streams.lease import Lease
 from pipeline.streams.watchdog import FetchWatchdog
 from pipeline.streams.windows import Windows
@@ -105,7 +105,7 @@ class HardenedApp(faust.App):
         if self.crash_reason_seen is None:
             self.crash_reason_seen = reason
             log.error("crashed", error=repr(reason), exc_info=reason)
-        self.exit_deadline.arm("crash", code=70)
+        self.exit_deadline.arm("crash", code=70, after_s=CRASH_EXIT_AFTER_S)
         self.ended.set()
         await super().crash(reason)
 

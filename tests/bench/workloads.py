@@ -19,7 +19,8 @@ from confluent_kafka import Producer
 from tests.bench.measure import cpu_s, peak_mib, percentile
 from tests.support.campaign import EXPRESS, Ids, Request, campaign, people
 from tests.support.reading import TopicReader
-from tests.support.world import NUMBER, ROOT, World
+from tests.support.stage import ROOT
+from tests.support.world import NUMBER, World
 
 Figures = dict[str, float | int | str]
 OPEN = {NUMBER: {"profile": "v1", "rate_per_s": 20_000, "burst": 4_000, "max_in_flight": 200}}

@@ -6,23 +6,31 @@ worker again that exited, whoever ended it, half a second to five seconds later;
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
+
+from confluent_kafka import KafkaException
 
 from pipeline.embedded.layout import HOST, choose_ports
 from pipeline.embedded.processes import restart_wait_s
 from tests.faults.cluster import LinkedKafka
 from tests.faults.proxy import Links
 from tests.faults.schedule import SESSION_TIMEOUT_S, UNKNOWN_WAIT_S, WORKERS, Number
-from tests.support.world import ROLE_NICENESS, World, _environment
+from tests.support.api import Api
+from tests.support.reading import TopicReader
+from tests.support.stage import ROLE_NICENESS, ROOT, SIMULATOR, WAPIPE
+from tests.support.world import World
 
 PARTITIONS: Final = 6
 LATENCY_MS: Final = 20
+READ_TIMEOUT_S: Final = 60.0
 WEBHOOK_TRIES: Final = 1000
+WEBHOOKS_MS: Final = {"sent": 50.0, "delivered": 300.0, "failed": 300.0}
 SETTINGS: Final = (
     # Repeated transient errors are the point here, not the end of a request.
     f'[sender]\nunknown_wait_s = {UNKNOWN_WAIT_S}\nmax_attempts = 1000\non_unknown = {{ marketing = "resend" }}\n'
@@ -124,7 +132,7 @@ class Fleet(World):
         """
         for name, code in self.processes.poll().items():
             self.exits.append(Exit(monotonic(), name, code))
-            assert name != "simulator", f"the simulator exited with {code}\n{self._tail(name)}"
+            assert name != SIMULATOR, f"the simulator exited with {code}\n{self._tail(name)}"
             worker = self._wanted.get(name)
             if worker is not None:
                 worker.wait_s = restart_wait_s(worker.wait_s, monotonic() - worker.started_s)
@@ -136,6 +144,18 @@ class Fleet(World):
     def check_running(self) -> None:
         """Workers may end here: they are started again."""
         self.supervise()
+
+    def events(self) -> list[dict[str, Any]]:
+        """As `World`; a reader that a broker's end confused is replaced, and reads from the beginning."""
+        give_up_at = monotonic() + READ_TIMEOUT_S
+        while True:
+            try:
+                return super().events()
+            except (KafkaException, AssertionError):
+                if monotonic() >= give_up_at:
+                    raise
+                self._events.clear()
+                self._reader = TopicReader(self.kafka, self.topic("outbound-events"))
 
     def api_link(self, name: str) -> str:
         """Name of a worker's link to the API."""
@@ -168,8 +188,10 @@ class Fleet(World):
         if log.exists():
             log.replace(self._folder / f"{name}.{worker.starts - 1:03d}.log")
         self._ports.pop(name, None)
-        argv = ["nice", "-n", str(ROLE_NICENESS), sys.executable, "-m", "pipeline", "--config", str(self.config)]
-        self.processes.spawn(name, [*argv, worker.role], _environment(self._variables(name)), log_path=log)
+        argv = ["nice", "-n", str(ROLE_NICENESS), *WAPIPE, "--config", str(self.config), worker.role]
+        kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("WAPIPE_")}
+        variables = {**kept, "PYTHONPATH": str(ROOT), **self._variables(name)}
+        self.processes.spawn(name, argv, variables, log_path=log)
 
     def _variables(self, name: str) -> dict[str, str]:
         found = {"WAPIPE_HTTP__PORT": "0", "WAPIPE_STORAGE__DATA_DIR": str(self._folder / "data" / name)}
@@ -190,12 +212,14 @@ class Fleet(World):
             self._links.open(self.api_link(name), port, server_port, is_noted=True)
         return port
 
-    def _start_simulator(self) -> None:
-        super()._start_simulator()
+    def start_simulator(self, options: Sequence[str]) -> Api:
+        """As `Stage`, with the limits of the run's numbers; webhooks are tried until they are taken."""
+        api = super().start_simulator(options)
         senders: dict[str, Any] = {
             name: {"rate_per_s": one.rate_per_s, "burst": one.burst} for name, one in self._limits.items()
         }
-        self.api.control(settings={"senders": senders, "webhook_tries": WEBHOOK_TRIES})
+        api.control(settings={"senders": senders, "webhook_tries": WEBHOOK_TRIES, "webhook_delays_ms": WEBHOOKS_MS})
+        return api
 
     def _write_settings(self) -> None:
         super()._write_settings()

@@ -104,7 +104,7 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
         memory, began_ns = Memory(), time.monotonic_ns()
         inflictor.start()
         give_up_s = time.monotonic() + schedule.seconds
-        while time.monotonic() < give_up_s:
+        while time.monotonic() < give_up_s or not inflictor.is_over:
             inflictor.step()
             fleet.supervise()
             memory.look(fleet)
@@ -116,10 +116,11 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
         fleet.until_terminal(requests, _drain_s(schedule))
         undone = _ask_opted_out(fleet, watch, inflictor, load)
         back_s = inflictor.brokers_back_s
+        events = fleet.events()  # before the ledger: what is accepted has been sent
         findings = find(
             load.written.requests,
             fleet.api.ledger(),
-            fleet.events(),
+            events,
             fleet.api.stats(),
             opted_out=watch.acked_ns,
             undone=undone,
@@ -217,7 +218,7 @@ def _outcome(
     if schedule.watches_memory:
         problems += [f"memory of {name} +{share:.0%}" for name, share in growth.items() if share > MEMORY_GROWTH_MAX]
     figures = {
-        "schedule": schedule.name, "seed": schedule.seed, "seconds": schedule.seconds,
+        "schedule": schedule.name, "seed": schedule.seed, "load_s": schedule.seconds,
         "session_timeout_s": SESSION_TIMEOUT_S, "problems": problems,
         "faults": dict(inflictor.done), "passed_over": dict(inflictor.passed_over),
         "answers_lost": inflictor.lost_answers - links.answers_to_lose(), "opted_out": len(inflictor.opted_out),

@@ -29,7 +29,7 @@ from tests.support.broker import wait_until
 
 PARTITIONS = 4
 NUMBER = "200000000000001"
-LIMIT_S = 90.0
+LIMIT_S = 180.0
 ADA = "15550109999"
 
 

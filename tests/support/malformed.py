@@ -32,8 +32,13 @@ def _dead(code: str, values: Mapping[str, bytes | None]) -> list[Bad]:
     return [Bad(case, value, f"dead-letter: {code}") for case, value in values.items()]
 
 
-def unreadable(schema: str) -> list[Bad]:
-    """Bytes that are no JSON object, whatever topic they stand on; `schema` is that topic's record kind."""
+def unreadable(schema: str, big: str = "too_large") -> list[Bad]:
+    """Bytes that are no JSON object, or too many, whatever topic they stand on.
+
+    Args:
+        schema: That topic's record kind.
+        big: Code of a dead letter of `BIG_BYTES`.
+    """
     return [
         *_dead("not_json", {
             "text": b"hello",
@@ -56,7 +61,7 @@ def unreadable(schema: str) -> list[Bad]:
             "utf-16": '{"name": "x"}'.encode("utf-16"),
             "compressed": b"\x1f\x8b\x08\x00\xde\xad\xbe\xef",
         }),
-        *_dead("too_large", {"too-large": orjson.dumps({"name": "x" * BIG_BYTES})}),
+        *_dead(big, {"big": orjson.dumps({"name": "x" * BIG_BYTES})}),
         *_dead("too_deep", {
             "deep-list": b'{"a": ' + b"[" * DEEP + b"]" * DEEP + b"}",
             "deep-object": b'{"a": ' * DEEP + b"1" + b"}" * DEEP,

@@ -1,4 +1,4 @@
-"""The API in virtual time: a bucket that nobody may overdraw, refusals, lost answers, statuses; and the client to it."""
+"""The API in virtual time: a bucket that nobody may overdraw, refusals, lost answers, statuses; and its client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from pipeline.errors import NotSent
 from pipeline.whatsapp.client import Answer, Client, LastCheck, RequestFailed
 from tests.support.sender_plan import NUMBER
 
-FATES = ("ok", "ok-lost", "never", "429", "transient", "final", "unconnected", "ok-502")
+FATES = (
+    "ok", "ok-lost", "never", "429", "transient", "final", "unconnected", "ok-502", "pair", "day", "stopped",
+)  # fmt: skip
+CODES = {
+    "transient": (500, 131000),
+    "final": (400, 131026),
+    "pair": (400, 131056),
+    "day": (400, 131049),
+    "stopped": (400, 131050),
+}
 JITTER_S = 0.08
 TIMEOUT_S = 10.0
 
@@ -62,9 +71,8 @@ class SimApi:
             return 200, {"messages": [{"id": message_id}], "contacts": [{"wa_id": post.recipient}]}
         if fate == "429":
             return 429, {"error": {"code": 130429}}
-        if fate == "transient":
-            return 500, {"error": {"code": 131000}}
-        return 400, {"error": {"code": 131026}}
+        status, code = CODES[fate]
+        return status, {"error": {"code": code}}
 
     def _accept(self, post: Post) -> str:
         world, chance = self._world, self._world.chance
@@ -116,7 +124,7 @@ class SimClient(Client):
         process = self._process
         world, chance = process.world, process.world.chance
         await asyncio.sleep(chance.choice([0.001, 0.01, 0.05]) if chance.random() < 0.95 else chance.uniform(0.1, 1.2))
-        fate = chance.choices(FATES, world.plan.fates)[0]
+        fate = chance.choices(FATES[: len(world.plan.fates)], world.plan.fates)[0]
         if fate == "unconnected":
             raise RequestFailed(ConnectionRefusedError("refused"), written=False)
         refused = check()
@@ -131,6 +139,10 @@ class SimClient(Client):
         spell = any(begin_s <= world.now_s < end_s for begin_s, end_s, _ in world.plan.spells)
         lost = fate == "ok-lost" or (spell and chance.random() < 0.02)
 
+        def tell(answer: tuple[int, dict[str, Any]]) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
         def arrive() -> None:
             answer = world.api.arrive(post, fate)
             delay_s = chance.uniform(0.005, 0.06) if chance.random() < 0.9 else chance.uniform(0.3, 3.0)
@@ -138,7 +150,7 @@ class SimClient(Client):
                 world.at(world.now_s + delay_s, answer_comes, answer)
 
         def answer_comes(answer: tuple[int, dict[str, Any]]) -> None:
-            loop.call_soon_threadsafe(lambda: answered.done() or answered.set_result(answer))
+            loop.call_soon_threadsafe(tell, answer)
             world.point(process)
 
         world.at(world.now_s + chance.uniform(0.001, JITTER_S), arrive)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records.outbound import stable_id
+import orjson
+
+from pipeline.records.codec import header_of, stable_id
+from pipeline.records.returning import SOURCE_HEADER
 from pipeline.streams.topics import DELAYED, READY
 from tests.support.sender_api import Post
 from tests.support.sender_kafka import TP, Stored
-from tests.support.sender_plan import NUMBER
+from tests.support.sender_plan import NUMBER, PRIORITY_OF
 
 LANES = frozenset((*READY, *DELAYED))
 OPT_OUT_GRACE_MS = 1_000
@@ -37,10 +40,13 @@ class Checks:
     def appended(self, stored: Stored) -> None:
         """A record is on a log."""
         topic = stored.where[0]
-        if topic == "account-state" or topic == "inbound-events":
+        if topic in ("account-state", "inbound-events"):
             return
         value = stored.json()
-        if topic == "outbound-events":
+        if topic == "outbound-requests":
+            source = orjson.loads(header_of(stored.pairs, SOURCE_HEADER) or b"{}")
+            self._returned.add((value["request_id"], source["offset"]))
+        elif topic == "outbound-events":
             self._world.say("   event", value["request_id"], value["type"], value["reason"], value["message_id"])
             if value["terminal"]:
                 self._terminal.setdefault(value["request_id"], []).append(value)
@@ -94,8 +100,13 @@ class Checks:
             world.violate("zombie-post", f"{post.request_id} by P{process.generation}")
         now_ms = world.kafka.broker_ms()
         grace_ms = STALE_GRACE_MS if world.plan.stalls or world.plan.outages else OPT_OUT_GRACE_MS
+        priority = next(q.priority for q in world.plan.requests if q.request_id == post.request_id)
         for stored in world.kafka.log("consent-updates"):
-            if stored.json()["recipient"] == post.recipient and stored.time_ms + grace_ms < now_ms:
+            update = stored.json()
+            concerns = {"*", PRIORITY_OF[priority]} & set(update["categories"]) and update[
+                "recipient"
+            ] == post.recipient
+            if concerns and stored.time_ms + grace_ms < now_ms:
                 world.violate("after-opt-out", f"{post.request_id}")
         if any(e["request_id"] == post.request_id for e in self._terminal.get(post.request_id, ())):
             world.violate("post-after-end", post.request_id)
@@ -129,10 +140,11 @@ class Checks:
     def _order(self) -> None:
         world = self._world
         repeated = {world.plan.requests[i].request_id for i, _, _ in world.plan.upstream_repeats}
+        outside = repeated | {request_id for request_id, _ in self._returned}
         last: dict[tuple[str, str], tuple[float, str]] = {}
         for request in world.plan.requests:
             taken = world.api.accepted.get(request.request_id)
-            if not taken or request.request_id in repeated:
+            if not taken or request.due_in_s is not None or request.request_id in outside:
                 continue
             chain = (request.recipient, request.priority)
             if chain in last and taken[0][0] < last[chain][0]:
@@ -145,7 +157,8 @@ class Checks:
             return
         for lane in owner.ctx.lanes.values():
             left = {
-                "jobs": len(lane.jobs), "chains": len(lane.chains), "unknown": len(lane.unknown), "early": len(lane.early),
+                "jobs": len(lane.jobs), "chains": len(lane.chains), "unknown": len(lane.unknown),
+                "early": len(lane.early),
                 "parked": len(lane.parked), "busy": len(lane.busy_recipients), "in_flight": lane.in_flight,
                 "on_way": lane.on_way, "tasks": len(lane.tasks), "backlog": sum(map(abs, lane.backlog)),
                 "events": sum(s.event is not None for s in lane.ledger.ids.values()),

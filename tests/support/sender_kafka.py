@@ -1,4 +1,4 @@
-"""Kafka in memory, in virtual time: logs with offsets and broker time, late and lost appends, outages; and its clients."""
+"""Kafka in memory, in virtual time: logs with broker time, late and lost appends, outages; and its clients."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class ProcessLoop(asyncio.BaseEventLoop):
                 coro.close()
         self.close()
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """A timer; in a dead process it never rings."""
@@ -95,13 +95,13 @@ class ProcessLoop(asyncio.BaseEventLoop):
             return asyncio.TimerHandle(when, callback, args, self)
         return super().call_at(when, callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """A timer, counted from now."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """A callback; in a dead process it never runs."""
@@ -109,13 +109,15 @@ class ProcessLoop(asyncio.BaseEventLoop):
             return asyncio.Handle(callback, args, self)
         return super().call_soon(callback, *args, context=context)
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """The same: there is one thread."""
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         """Run a blocking call inline, a little later."""
         future = self.create_future()
 

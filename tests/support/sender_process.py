@@ -25,6 +25,7 @@ from pipeline.sender.ticker import Ticker
 from pipeline.sender.unknown import Unknowns
 from pipeline.streams.lease import Lease
 from pipeline.streams.windows import Windows
+from pipeline.throttle.pair import PairBuckets
 from pipeline.whatsapp.profiles import PROFILES
 from tests.support.sender_api import SimClient
 from tests.support.sender_kafka import BASE_MS, TP, SimDelivery, SimFollower, SimReader, Stored
@@ -152,6 +153,8 @@ class SimProcess:
             lane = Lane(
                 number, shard, partition, conf, endpoint, number_scope, host_scope, self.ctx.steady_s()
             )  # fmt: skip
+            if lane.pairs is not None and self.world.plan.pair_burst is not None:
+                lane.pairs = PairBuckets(6.0, self.world.plan.pair_burst)
             self.ctx.lanes[partition] = lane
             self.ctx.spawn(lane, self._takeover.open(lane, self.world.group_generation))
 

@@ -17,8 +17,9 @@ from typing import Any
 import structlog
 
 from pipeline.clock import rfc3339
+from pipeline.records.outbound import outbound_event
 from pipeline.records.ready import ready_record
-from pipeline.records.returning import read_returning
+from pipeline.records.returning import Returning, read_returning
 from pipeline.sender import scheduling
 from pipeline.streams.partition import shard_of
 from pipeline.streams.topics import DELAYED, READY
@@ -26,14 +27,16 @@ from tests.support.sender_api import Post, SimApi
 from tests.support.sender_checks import Checks
 from tests.support.sender_kafka import TP, SimKafka
 from tests.support.sender_loop import Clock, ProcessLoop
-from tests.support.sender_plan import NUMBER, PRIORITY_OF, Plan, Request, draw, settings_of
+from tests.support.sender_plan import NUMBER, PRIORITY_OF, Fault, Plan, Request, draw, settings_of
 from tests.support.sender_process import FETCH_RECORDS, SESSION_S, SimProcess
 
 HORIZON_S = 1500.0
 COMMIT_EVERY_S = 1.0
 STEPS_MAX = 2_000_000
 RESTART_S = 1.0
-CONSENT_AT_MS = 1_795_000_000_000
+CONSENT = {
+    "update_id": "u", "status": "granted", "at": rfc3339(1_795_000_000_000), "method": "checkbox", "source": "x",
+}  # fmt: skip
 
 
 class World:
@@ -104,11 +107,14 @@ class World:
     def point(self, process: SimProcess) -> None:
         """A step of a process after which a fault may come."""
         process.steps += 1
-        if process is self.owner and self._faults and process.steps >= self._faults[0].point and not process.is_told:
+        if process is self.owner and self._faults and self._comes(self._faults[0], process):
             fault = self._faults.pop(0)
             process.steps = -1_000_000
             self.say(f"** P{process.generation} {fault.kind} {fault.length_s}")
             self.at(self.now_s + self.chance.choice([0.0, 0.0, 0.002]), getattr(self, f"_{fault.kind}"), process, fault)
+
+    def _comes(self, fault: Fault, process: SimProcess) -> bool:
+        return process.steps >= fault.point and self.now_s >= fault.not_before_s and not process.is_told
 
     # -- the group ---------------------------------------------------------------------------------------------------
     def _assign(self) -> None:
@@ -253,10 +259,10 @@ class World:
     def _is_drained(self, process: SimProcess) -> bool:
         if self._inputs_left or any(not p.loop.dead for p in self._processes if p is not process):
             return False
-        lanes = process.ctx.lanes.values()
+        lanes, committed, logs = process.ctx.lanes.values(), self.kafka.committed, self.kafka.logs
         return (
             all(lane.is_open and not lane.tasks for lane in lanes)
-            and all(self.kafka.committed.get(tp, 0) == len(log) for tp, log in self.kafka.logs.items() if tp[0] in LANES)
+            and all(committed.get(tp, 0) == len(log) for tp, log in logs.items() if tp[0] in LANES)
         )  # fmt: skip
 
     # -- inputs ------------------------------------------------------------------------------------------------------
@@ -296,7 +302,7 @@ class World:
             self._input(when_s, lambda: self.kafka.append(("ready-normal", 0), b"x", b"{}") and None)
         self.at(0.0, self._assign)
 
-    def _admit(self, request: Request, source: int, changes: bool) -> None:  # noqa: FBT001
+    def _admit(self, request: Request, source: int, changes: bool, returning: Returning | None = None) -> None:
         """What the gate writes; a repeated source record keeps its broker time."""
         lane_shard = shard_of(request.recipient, self.plan.shards)
         text = request.request_id + ("x" if changes else "")
@@ -311,16 +317,24 @@ class World:
             business="acme", lane=f"{NUMBER}#{lane_shard}", priority=request.priority, judged_ms=first_ms,
             expires_ms=first_ms + int(request.ttl_s * 1000), valid_until_ms=first_ms + int(request.valid_s * 1000),
             valid_cause="consent_expired" if request.valid_s < request.ttl_s else "expired",
-            consent={"update_id": "u", "status": "granted", "at": rfc3339(CONSENT_AT_MS), "method": "checkbox", "source": "x"},
+            consent=CONSENT,
         )  # fmt: skip
         if request.valid_s > request.ttl_s:
             value["valid_until"] = value["expires_at"]
-        self.kafka.write(f"ready-{request.priority}", value, f"{NUMBER}#{lane_shard}", lane_shard)
+        topic = f"ready-{request.priority}"
+        if request.due_in_s is not None and returning is None:
+            due_ms = self.kafka.broker_ms() + int(request.due_in_s * 1000)
+            value.update(due_at=rfc3339(due_ms), reason="scheduled", via_gate=request.via_gate)
+            topic = "delayed-retry"
+        if returning is not None:
+            value.update(attempt=returning.attempt, spent=returning.spent, unknown=returning.unknown)
+        self.kafka.write(topic, value, f"{NUMBER}#{lane_shard}", lane_shard)
 
     def _opt_out(self, recipient: str) -> None:
         update = {
             "update_id": f"o{self.now_s}", "recipient": recipient, "business": "*", "action": "revoke",
-            "categories": ["*"], "at": rfc3339(self.kafka.broker_ms()), "evidence": {"method": "keyword", "actor": "user"},
+            "categories": ["*"], "at": rfc3339(self.kafka.broker_ms()),
+            "evidence": {"method": "keyword", "actor": "user"},
         }  # fmt: skip
         self.say("opt-out", recipient)
         self.kafka.write("consent-updates", update, recipient)
@@ -340,7 +354,14 @@ class World:
         returning = read_returning(stored.pairs)
         assert returning.source is not None
         index = returning.source["offset"]
-        self._admit(self.plan.requests[index], index, False)
+        request = self.plan.requests[index % 1000 if index < 1000 else self.plan.upstream_repeats[index - 1000][0]]
+        if self.kafka.broker_ms() >= returning.source["timestamp_ms"] + int(request.ttl_s * 1000):
+            event = outbound_event(
+                "expired", stored.json(), returning.source, at_ms=self.kafka.broker_ms(), stage="gate", reason="expired"
+            )
+            self.kafka.write("outbound-events", event)
+        else:
+            self._admit(request, index, False, returning)
 
     # -- run ---------------------------------------------------------------------------------------------------------
     def run(self) -> list[str]:
@@ -350,8 +371,9 @@ class World:
             What must not have happened, empty if nothing.
         """
         saved = structlog.get_config()
-        windows = scheduling.READY_WINDOW_HIGH, scheduling.READY_WINDOW_LOW
-        scheduling.READY_WINDOW_HIGH, scheduling.READY_WINDOW_LOW = self.plan.ready_window, self.plan.ready_window // 2
+        names = vars(scheduling)
+        windows = {name: names[name] for name in ("READY_WINDOW_HIGH", "READY_WINDOW_LOW")}
+        names.update(READY_WINDOW_HIGH=self.plan.ready_window, READY_WINDOW_LOW=self.plan.ready_window // 2)
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=False)
         try:
             self._begin()
@@ -361,7 +383,7 @@ class World:
             for process in self._processes:
                 process.loop.kill()
             structlog.configure(**saved)
-            scheduling.READY_WINDOW_HIGH, scheduling.READY_WINDOW_LOW = windows
+            names.update(windows)
         return self.violations
 
     def _loop(self) -> None:
@@ -402,12 +424,13 @@ def main(args: list[str]) -> None:
     """Run seeds from the command line."""
     first, count = int(args[0]), int(args[1]) if len(args) > 1 else 1
     trace = print if count == 1 else None
-    kinds: dict[str, list[int]] = {}
+    bad = 0
     for seed in range(first, first + count):
-        for violation in {v.split(":", 1)[0] for v in World(draw(seed), trace).run()}:
-            kinds.setdefault(violation, []).append(seed)
-    for kind, seeds in sorted(kinds.items()):
-        sys.stdout.write(f"{kind}: {len(seeds)} of {count}, e.g. {seeds[:8]}\n")
+        for violation in World(draw(seed), trace).run():
+            bad += 1
+            sys.stdout.write(f"{seed}: {violation[:300]}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{count} runs, {bad} violations\n")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,15 @@
         assert world.judge(requests).problems() == []
 
 Everything that the pipeline promises is judged by the simulator's ledger and the topics, never by its own counters.
-Runs in the test's main thread; every wait is bounded; processes are ended by pid. Roles and CLI run at a lower priority
-than the simulator, so that what a busy machine delays is them and not the stamps of their judge.
+Runs in the test's main thread; every wait is bounded. Processes are the matter of `stage.py`.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -31,24 +25,15 @@ import orjson
 from confluent_kafka import Producer
 
 from pipeline.config import Settings, load
-from pipeline.embedded.processes import Processes
 from pipeline.streams import topics
 from tests.support.api import Api
 from tests.support.campaign import BUSINESS, ENTRANCE, Request, asked, grant
 from tests.support.judge import TERMINAL, Verdict, judge
 from tests.support.reading import Record, TopicReader, read_all
+from tests.support.stage import LOOK_EVERY_S, Stage
 
-ROOT: Final = Path(__file__).parents[2]
 NUMBER: Final = "200000000000001"
-START_TIMEOUT_S: Final = 90.0
-CLI_TIMEOUT_S: Final = 90.0
 FLUSH_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 30.0
-LOOK_EVERY_S: Final = 0.2
-LOG_TAIL_CHARS: Final = 4000
-# Lower than the simulator's. A nice value adds to the one that the tests themselves were started with.
-ROLE_NICENESS: Final = 5
-LISTENING: Final = {"gate": "serving_health", "sender": "serving_health", "ingress": "ingress_listening"}
 
 Numbers = Mapping[str, Mapping[str, Any]]
 ONE_V1: Final[Numbers] = {NUMBER: {"profile": "v1"}}
@@ -62,7 +47,7 @@ class Draft(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class World:
+class World(Stage):
     """Topics, simulator and roles of one test. A context manager: leaving it ends every process.
 
     Args:
@@ -93,13 +78,12 @@ class World:
         session_timeout_s: int = 10,
         simulator: Sequence[str] = ("--latency-ms", "20"),
     ) -> None:
-        self.kafka, self.config = bootstrap, folder / "wapipe.toml"
+        super().__init__(folder)
+        self.kafka = bootstrap
         self.prefix = f"t{uuid.uuid4().hex[:8]}-"
-        self._folder, self._numbers, self._has_webhooks = folder, numbers, webhooks
+        self._numbers, self._has_webhooks = numbers, webhooks
         self._further, self._partitions, self._session_timeout_s = settings, partitions, session_timeout_s
         self._simulator_options = simulator
-        self.processes = Processes()
-        self._ports: dict[str, int] = {}
         self._events: list[dict[str, Any]] = []
         self._reader: TopicReader | None = None
         self.api: Api
@@ -107,7 +91,10 @@ class World:
     # -- life --------------------------------------------------------------------------------------------------------
     def __enter__(self) -> Self:
         try:
-            self._start_simulator()
+            secret = self._secret("app-secret", "s3cret-of-the-app")
+            self.api = self.start_simulator(["--webhook-secret-file", str(secret), *self._simulator_options])
+            # v1 and 360dialog name no number in the path: the simulator knows it by the credential.
+            self.api.control(settings={"number_of_token": {f"token-{number}": number for number in self._numbers}})
             self._write_settings()
             self.settings: Settings = load(self.config, {})
             topics.apply(self.settings, topics.compare(self.settings, topics.read_broker(self.settings)))
@@ -122,7 +109,7 @@ class World:
     def __exit__(self, *_exception: object) -> None:
         if self._reader is not None:
             self._reader.close()
-        self.processes.stop_all(STOP_TIMEOUT_S, stages=(["simulator"],))
+        self.end()
 
     def topic(self, name: str) -> str:
         """Full name of a topic."""
@@ -131,47 +118,6 @@ class World:
     def group(self, role: str) -> str:
         """Consumer group of the gates or the senders."""
         return f"{self.prefix}wapipe-{role}"
-
-    # -- processes ---------------------------------------------------------------------------------------------------
-    def spawn(self, role: str, name: str | None = None) -> None:
-        """Start a role (or start it again under its name) and go on; `ready` waits for it."""
-        name = name or role
-        environment = {"WAPIPE_HTTP__PORT": "0", "WAPIPE_STORAGE__DATA_DIR": str(self._folder / "data" / name)}
-        self._ports.pop(name, None)
-        self._log(name).unlink(missing_ok=True)  # what it said before it was ended stands in `.before`
-        argv = ["nice", "-n", str(ROLE_NICENESS), *self._wapipe(), "--config", str(self.config), role]
-        self.processes.spawn(name, argv, _environment(environment), log_path=self._log(name))
-
-    def ready(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until these roles (default: all that run) answer 200 on /readyz."""
-        for name in names or [name for name in self.processes.names if name != "simulator"]:
-            self._wait(lambda name=name: self._is_ready(name), f"{name} is ready", timeout_s)  # type: ignore[misc]
-
-    def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
-        """Send a role a signal; after SIGKILL or SIGTERM wait until it is gone."""
-        self.processes.kill(name, sig)
-        if sig in (signal.SIGKILL, signal.SIGTERM):
-            assert self.processes.wait(name, STOP_TIMEOUT_S) is not None, f"{name} outlives signal {sig}"
-            log = self._log(name)
-            log.replace(log.with_name(f"{log.name}.before"))
-
-    def check_running(self) -> None:
-        """Fail with its last words if a process ended that nobody ended."""
-        for name, code in self.processes.poll().items():
-            raise AssertionError(f"{name} exited with {code}; its log ends with:\n{self._tail(name)}")
-
-    def wapipe(self, *arguments: str) -> str:
-        """Run a command to its end; its stdout.
-
-        Raises:
-            AssertionError: it exited with another code than 0.
-        """
-        done = subprocess.run(
-            [*self._wapipe(), "--config", str(self.config), *arguments],
-            check=False, timeout=CLI_TIMEOUT_S, env=_environment({}), capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"wapipe {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
     # -- records -----------------------------------------------------------------------------------------------------
     def produce(self, requests: Iterable[Request], entrance: str = ENTRANCE) -> None:
@@ -204,7 +150,7 @@ class World:
         updates = [grant(recipient, f"grant-{recipient}") for recipient in recipients]
         self.write("consent-updates", (Draft(u["recipient"].encode(), orjson.dumps(u)) for u in updates))
         wanted = before + len(recipients)
-        self._wait(lambda: len(self.read("consent-events")) >= wanted, "consents are merged", timeout_s)
+        self.until(lambda: len(self.read("consent-events")) >= wanted, "consents are merged", timeout_s)
 
     def read(self, topic: str) -> list[Record]:
         """Everything that a topic holds now."""
@@ -237,21 +183,13 @@ class World:
             self.check_running()
             time.sleep(LOOK_EVERY_S)
 
-    def until(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Wait until something holds.
-
-        Raises:
-            AssertionError: not within `timeout_s`, or a process ended that nobody ended.
-        """
-        self._wait(is_true, what, timeout_s)
-
     def until_taken(self, count: int, timeout_s: float) -> None:
         """Wait until the API has taken so many messages since the last reset.
 
         Raises:
             AssertionError: not within `timeout_s`, or a process ended that nobody ended.
         """
-        self._wait(lambda: self.api.stats()["accepted"] >= count, f"{count} messages are taken", timeout_s)
+        self.until(lambda: self.api.stats()["accepted"] >= count, f"{count} messages are taken", timeout_s)
 
     def judge(
         self, requests: Iterable[Request], *, entrance: str = ENTRANCE, not_allowed: frozenset[str] = frozenset()
@@ -269,25 +207,11 @@ class World:
         return verdict
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _start_simulator(self) -> None:
-        secret = self._secret("app-secret", "s3cret-of-the-app")
-        options = ["--port", "0", "--webhook-secret-file", str(secret), *self._simulator_options]
-        argv = [*self._wapipe(), "simulator", *options]
-        self.processes.spawn("simulator", argv, _environment({}), log_path=self._log("simulator"))
-        self._wait(lambda: bool(self._simulator_urls()), "simulator listens", START_TIMEOUT_S)
-        self.api = Api(self._simulator_urls()[0])
-        # v1 and 360dialog name no number in the path: the simulator knows it by the credential.
-        self.api.control(settings={"number_of_token": {f"token-{number}": number for number in self._numbers}})
-
-    def _simulator_urls(self) -> list[str]:
-        lines = self._log("simulator").read_text().splitlines() if self._log("simulator").exists() else []
-        return [line for line in lines if line.startswith("http://")]
-
     def _open_door(self) -> None:
         """Ingress first, as it has the port; then the simulator may send there; then each number is verified."""
         self.spawn("ingress")
         self.ready("ingress")
-        heard = self._heard("ingress")
+        heard = self.heard("ingress")
         assert heard is not None
         port = heard["port"]
         self.api.control(settings={"webhook_url": f"http://127.0.0.1:{port}/webhook/{{number}}"})
@@ -324,59 +248,7 @@ class World:
         path.write_text(content)
         return path
 
-    def _is_ready(self, name: str) -> bool:
-        if name not in self._ports:
-            heard = self._heard(name)
-            if heard is None:
-                return False
-            self._ports[name] = heard["health_port"] if "health_port" in heard else heard["port"]
-        connection = http.client.HTTPConnection("127.0.0.1", self._ports[name], timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    def _heard(self, name: str) -> dict[str, Any] | None:
-        """The log line by which a role says where it listens; None before that."""
-        log = self._log(name)
-        for line in log.read_bytes().split(b"\n")[:-1] if log.exists() else []:
-            if line.startswith(b"{"):
-                said: dict[str, Any] = orjson.loads(line)
-                if said["event"] in LISTENING.values():
-                    return said
-        return None
-
-    def _wait(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
-        give_up_at = time.monotonic() + timeout_s
-        while not is_true():
-            self.check_running()
-            assert time.monotonic() < give_up_at, f"{what}: not within {timeout_s:.0f} s\n{self._tails()}"
-            time.sleep(LOOK_EVERY_S)
-
-    def _log(self, name: str) -> Path:
-        return self._folder / f"{name}.log"
-
-    def _tail(self, name: str) -> str:
-        log = self._log(name)
-        return log.read_text(errors="replace")[-LOG_TAIL_CHARS:] if log.exists() else "(no log)"
-
-    def _tails(self) -> str:
-        return "\n".join(f"--- {name}\n{self._tail(name)[-1000:]}" for name in self.processes.names)
-
-    @staticmethod
-    def _wapipe() -> list[str]:
-        return [sys.executable, "-m", "pipeline"]
-
 
 def _table(name: str, fields: Mapping[str, Any]) -> str:
     """A TOML table; JSON's strings, numbers, booleans and lists are TOML's, too."""
     return "\n".join((f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())))
-
-
-def _environment(further: Mapping[str, str]) -> dict[str, str]:
-    """Ours without WAPIPE_ settings of whoever runs the tests, with the tree under test on the path."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("WAPIPE_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **further}

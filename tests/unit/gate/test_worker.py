@@ -96,13 +96,13 @@ class FakeDelivery:
 class Stand:
     """A worker between fakes."""
 
-    def __init__(self) -> None:
+    def __init__(self, store_s: float = LIMIT_S) -> None:
         self.app, self.kafka, self.tables = FakeApp(), FakeDelivery(), Tables()
         self.answers: list[Answer | KafkaException] = []
         self.asked: list[list[tuple[str, int]]] = []
         self.worker = Worker(
             self.app, self.tables.judges, cast("Delivery", self.kafka), lambda name: "t-" + name, self.ask,
-            self.tables.metrics, lambda: NOW_MS,
+            self.tables.metrics, lambda: NOW_MS, store_s,
         )  # fmt: skip
         self.worker.open()
         self._offsets: dict[str, itertools.count[int]] = {}
@@ -238,6 +238,21 @@ async def test_record_that_is_not_stored_ends_the_process() -> None:
     assert stand.kafka.on_the_way == []
     assert stand.app.windows.position(REQUESTS) is None
     assert len(stand.app.crashes) == 1
+
+
+async def test_batch_that_is_not_stored_in_time_ends_the_process() -> None:
+    """The producer gives nothing up, as a gap would change the order: so the worker ends the process."""
+    stand = Stand(store_s=0.0)
+    stand.tables.grant()
+    stand.kafka.acks_at_once = False
+    stand.bring("normal", making.request())
+    async with stand.running():
+        await stand.until(lambda: bool(stand.app.crashes))
+        stand.bring("normal", making.request(request_id="later"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert len(stand.kafka.on_the_way) == 2
+    assert stand.app.windows.position(REQUESTS) is None
 
 
 async def test_full_producer_queue_ends_the_process() -> None:

@@ -1,0 +1,91 @@
+"""What follows from an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.sender.outcomes import PAIR_DELAY_S, TOKEN_RETRY_S, Decision, decide
+from pipeline.whatsapp.answer import Kind, Outcome
+
+
+def after(kind: Kind, *, spent: int = 0, max_attempts: int = 5, **fields: float) -> Decision:
+    """The decision about an outcome of this kind."""
+    return decide(Outcome(kind, **fields), spent=spent, max_attempts=max_attempts, jitter=0.0)  # type: ignore[arg-type]
+
+
+def test_accepted_is_settled() -> None:
+    """The API took it: the end."""
+    assert after(Kind.ACCEPTED) == Decision("settle", "accepted")
+
+
+@pytest.mark.parametrize(
+    ("kind", "halt", "stop"),
+    [
+        (Kind.THROTTLED, "number", "throttled"), (Kind.OVERLOADED, "host", "overloaded"),
+        (Kind.UNAUTHORISED, "number", "token"), (Kind.NUMBER_BLOCKED, "number", "preflight"),
+    ],
+)  # fmt: skip
+def test_what_concerns_everybody_halts_and_spends_nothing(kind: Kind, halt: str, stop: str) -> None:
+    """A throttle never spends one of a message's attempts, however often it comes."""
+    what = after(kind, spent=1000)
+    assert (what.action, what.halt, what.stop, what.spends) == ("return", halt, stop, False)
+
+
+def test_a_token_is_tried_again_after_a_while() -> None:
+    """A wrong token heals when an operator puts the right one in its place."""
+    assert after(Kind.UNAUTHORISED).delay_s == TOKEN_RETRY_S
+
+
+def test_the_day_of_a_held_back_message_is_kept() -> None:
+    """131049 concerns one person for a day: no halt, no spending."""
+    what = after(Kind.NUMBER_BLOCKED, delay_s=86_400.0)
+    assert (what.action, what.reason, what.delay_s, what.halt) == ("return", "marketing_limit", 86_400.0, None)
+
+
+def test_a_pair_limit_waits_with_this_person_only() -> None:
+    """By the code's own delay, else by the pair limit's interval."""
+    assert after(Kind.PAIR_LIMITED).delay_s == PAIR_DELAY_S
+    what = after(Kind.PAIR_LIMITED, delay_s=20.0)
+    assert (what.delay_s, what.halt, what.spends) == (20.0, None, False)
+
+
+def test_no_answer_is_unknown_and_not_a_failure() -> None:
+    """The API may have taken it."""
+    assert after(Kind.UNKNOWN) == Decision("unknown")
+
+
+def test_what_never_left_is_void_and_halts_the_host() -> None:
+    """A refused connection says that the host is away, not that the message is bad."""
+    what = after(Kind.NOT_SENT)
+    assert (what.action, what.halt, what.spends) == ("void", "host", False)
+
+
+def test_transient_errors_spend_attempts_and_end() -> None:
+    """Delays grow; the last attempt that may be spent ends the request."""
+    first = after(Kind.TRANSIENT)
+    assert (first.action, first.delay_s, first.spends) == ("return", 1.0, True)
+    assert after(Kind.TRANSIENT, spent=2).delay_s == 4.0
+    last = after(Kind.TRANSIENT, spent=4)
+    assert (last.action, last.outcome, last.reason, last.spends) == ("settle", "failed", "attempts_spent", True)
+
+
+def test_what_the_api_asks_for_is_obeyed() -> None:
+    """The code's delay wins; a Retry-After is the least that is waited."""
+    assert after(Kind.TRANSIENT, delay_s=7200.0).delay_s == 7200.0
+    assert after(Kind.TRANSIENT, retry_after_s=50.0).delay_s == 50.0
+    assert after(Kind.TRANSIENT, retry_after_s=0.1).delay_s == 1.0
+
+
+def test_refusals_end_the_request() -> None:
+    """A person's stop is an opt-out on top."""
+    assert after(Kind.REFUSED) == Decision("settle", "failed", "api_rejected")
+    assert after(Kind.RECIPIENT_STOPPED).withdraws
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("spent", [0, 4, 99])
+def test_every_outcome_has_a_decision(kind: Kind, spent: int) -> None:
+    """None is left out, and what is settled says as what."""
+    what = after(kind, spent=spent)
+    assert (what.outcome is not None) == (what.action == "settle")
+    assert what.delay_s >= 0.0

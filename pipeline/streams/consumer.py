@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from confluent_kafka import KafkaException
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
 from pipeline.clock import steady_s
 from pipeline.errors import InvariantBroken
+from pipeline.streams.peek import first_record
 
 log = structlog.get_logger(__name__)
 
 FINAL_COMMIT_S = 5.0
+GAP_LOOK_S = 0.5
 FETCH_WAIT_MS = 500
 ERROR_NONE, ERROR_REBALANCE_IN_PROGRESS = 0, 27
 
@@ -68,6 +71,7 @@ class HardenedConsumer(driver.Consumer):
         self._paused_by_us: set[TP] = set()
         self._resumed = asyncio.Event()
         self._stored: dict[TP, int] = {}
+        self._to_resume: set[TP] = set()
 
     # -- back-pressure, apart from that of Faust's own queues -----------------------------------------------------
     def pause(self, tp: TP) -> None:
@@ -97,11 +101,54 @@ class HardenedConsumer(driver.Consumer):
                 await asyncio.wait_for(self._resumed.wait(), 1.0)
             except TimeoutError:
                 return {}, set()
-        return await super()._wait_next_records(timeout)
+        records, active = await super()._wait_next_records(timeout)
+        if records:
+            await self._unfetch(records, active)
+        return records, active
+
+    # -- nothing fetched is lost ---------------------------------------------------------------------------------------
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Resume partitions; those of streams only with the next `resume_flow`.
+
+        After a recovery Faust resumes them first, then seeks, then empties all queues, with the flow active all the
+        while: what is fetched in between would be thrown away, and committed over.
+        """
+        later = {tp for tp in tps if not self._is_changelog_tp(tp)}
+        self._to_resume |= later
+        super().resume_partitions(set(tps) - later)
+
+    def resume_flow(self) -> None:
+        """Deliver again; Faust has emptied its queues by now."""
+        super().resume_flow()
+        later, self._to_resume = self._to_resume, set()
+        super().resume_partitions(later)
+
+    async def perform_seek(self) -> None:
+        """Begin each stream partition where the group has committed, else at its beginning.
+
+        Faust leaves a partition without a commit where its fetcher happens to stand, behind what it has dropped; and
+        it asks for one partition after the other, seconds for many.
+        """
+        streams = [tp for tp in self.app.held if not self._is_changelog_tp(tp)]
+        starts = await self._thread.call_thread(_seek_all, self._thread._consumer, streams)
+        for tp, start in starts.items():
+            self._read_offset[tp] = start or None
+            self._committed_offset[tp] = start or None
+            self.app.windows.expect((tp.topic, tp.partition), start)
+
+    async def _unfetch(self, records: Any, active: set[TP] | None) -> None:
+        """Go back to what was fetched, but would not be delivered: the base class drops it and goes on behind it."""
+        for tp in list(records):
+            is_wanted = active is None or tp in active or tp in self._buffered_partitions
+            if (self.flow_active and is_wanted) or self._is_changelog_tp(tp):
+                continue
+            dropped = records.pop(tp)
+            if tp in self.assignment():
+                await self.seek(TP(*tp), dropped[0].offset)
 
     # -- commits -----------------------------------------------------------------------------------------------------
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
-        return [TP(*tp) for tp in self.app.windows.partitions() if topics is None or tp in topics or tp[0] in topics]
+        return [TP(*tp) for tp in self.app.windows.committable() if topics is None or tp in topics or tp[0] in topics]
 
     def _new_offset(self, tp: TP) -> int | None:
         position: int | None = self.app.windows.position(tp)
@@ -154,6 +201,7 @@ class HardenedConsumer(driver.Consumer):
         self._paused_by_us.clear()
         self._buffered_partitions.clear()
         self._stored.clear()
+        self._to_resume.clear()
         app.windows.forget_all()
         app.held = frozenset()
         await app.hooks_revoked(given, generation)
@@ -211,6 +259,27 @@ class HardenedConsumer(driver.Consumer):
 
     # -- watchdog ----------------------------------------------------------------------------------------------------
     @Service.task
+    async def _gap_watchdog(self) -> None:
+        """A first record behind the place where reading began is proven to be the first, or the process ends.
+
+        Transactions and retention leave such gaps; a record that the framework dropped would, too. Nothing of the
+        partition is committed before it is known which.
+        """
+        while not self.should_stop:
+            await self.sleep(GAP_LOOK_S)
+            for tp, expected, seen in self.app.windows.gaps():
+                try:
+                    first = await asyncio.to_thread(first_record, self.app.settings.kafka, tp, expected)
+                except (KafkaException, TimeoutError) as exc:
+                    log.warning("gap_check_waits_for_kafka", topic=tp[0], partition=tp[1], error=str(exc))
+                    break
+                if first < seen:
+                    lost = f"{tp[0]}/{tp[1]}: record {first} was not delivered, {seen} was"
+                    await self.app.crash(InvariantBroken(lost))
+                    return
+                self.app.windows.close_gap(tp)
+
+    @Service.task
     async def _coordinator_watchdog(self) -> None:
         """aiokafka parks coordinator errors until someone collects them; Faust never does."""
         while not self.should_stop:
@@ -238,6 +307,17 @@ def _wake_fetch(consumer: Any) -> None:
     if fetcher is not None:
         for waiter in list(fetcher._fetch_waiters):
             fetcher._notify(waiter)
+
+
+async def _seek_all(consumer: Any, streams: list[TP]) -> dict[TP, int]:
+    wanted = [tp for tp in streams if tp in consumer.assignment()]
+    committed = await consumer._coordinator.fetch_committed_offsets(wanted) if wanted else {}
+    fresh = [tp for tp in wanted if tp not in committed or committed[tp].offset < 0]
+    beginnings = await consumer.beginning_offsets(fresh) if fresh else {}
+    starts = {tp: int(beginnings[tp] if tp in beginnings else committed[tp].offset) for tp in wanted}
+    for tp, start in starts.items():
+        consumer.seek(tp, start)
+    return starts
 
 
 async def _progress(consumer: Any, wanted: list[TP]) -> dict[tuple[str, int], tuple[int, int]]:

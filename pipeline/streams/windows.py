@@ -17,13 +17,22 @@ class TopicPartition(NamedTuple):
 
 
 class AckWindow:
-    """Offsets of one partition from the first unfinished one on, in the order of delivery."""
+    """Offsets of one partition from the first unfinished one on, in the order of delivery.
 
-    __slots__ = ("_finished", "_pending", "last_opened", "position")
+    Attributes:
+        expected: Where reading begins; None: not known.
+        gap_at: The first record, if it came from behind that; None: no gap, or one that is proven to be empty.
+        position: Offset up to which everything is finished; None: nothing is.
+        last_opened: Newest record delivered.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_finished", "_pending", "expected", "gap_at", "last_opened", "position")
+
+    def __init__(self, expected: int | None = None) -> None:
         self._pending: deque[int] = deque()
         self._finished: set[int] = set()
+        self.expected = expected
+        self.gap_at: int | None = None
         self.position: int | None = None
         self.last_opened: int | None = None
 
@@ -39,6 +48,8 @@ class AckWindow:
         """
         if self.last_opened is not None and offset <= self.last_opened:
             return False
+        if self.last_opened is None and self.expected is not None and offset > self.expected:
+            self.gap_at = offset
         self.last_opened = offset
         self._pending.append(offset)
         return True
@@ -65,14 +76,41 @@ class Windows:
 
     def __init__(self) -> None:
         self._windows: dict[tuple[str, int], AckWindow] = {}
+        self._expected: dict[tuple[str, int], int] = {}
         self.finished = 0
 
     def open(self, tp: tuple[str, int], offset: int) -> bool:
         """A record was delivered; False if it was delivered before in this assignment."""
         window = self._windows.get(tp)
         if window is None:
-            window = self._windows[tp] = AckWindow()
+            window = self._windows[tp] = AckWindow(self._expected.get(tp))
         return window.open(offset)
+
+    def expect(self, tp: tuple[str, int], offset: int) -> None:
+        """Reading of a partition begins at this offset; before its first record is delivered."""
+        self._expected[tp] = offset
+
+    def gaps(self) -> list[tuple[tuple[str, int], int, int]]:
+        """Partitions whose first record came from behind the place where reading began: (partition, place, record)."""
+        return [
+            (tp, window.expected or 0, window.gap_at)
+            for tp, window in self._windows.items()
+            if window.gap_at is not None
+        ]
+
+    def close_gap(self, tp: tuple[str, int]) -> None:
+        """The gap is proven to hold no record."""
+        window = self._windows.get(tp)
+        if window is not None:
+            window.gap_at = None
+
+    def partitions(self) -> list[tuple[str, int]]:
+        """Partitions that have a window."""
+        return list(self._windows)
+
+    def committable(self) -> list[tuple[str, int]]:
+        """Partitions whose position may be committed."""
+        return [tp for tp, window in self._windows.items() if window.gap_at is None]
 
     def done(self, tp: tuple[str, int], offset: int) -> None:
         """A record is finished. After its partition was taken away this changes nothing."""
@@ -94,10 +132,7 @@ class Windows:
         """Records delivered and not finished, over all partitions."""
         return sum(len(window) for window in self._windows.values())
 
-    def partitions(self) -> list[tuple[str, int]]:
-        """Partitions that have a window."""
-        return list(self._windows)
-
     def forget_all(self) -> None:
         """The assignment ended: what is finished from now on is not committed by us."""
         self._windows.clear()
+        self._expected.clear()

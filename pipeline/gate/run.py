@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import structlog
@@ -17,6 +18,8 @@ from pipeline.streams.run import run_role
 log = structlog.get_logger(__name__)
 
 ROLE: Final = "gate"
+NICENESS: Final = 5
+"""Where gate and sender share a machine, judging ahead must not take the processor from sending."""
 
 
 def run_gate(settings: Settings) -> int:
@@ -30,6 +33,7 @@ def run_gate(settings: Settings) -> int:
         TopicsWrong: a topic is missing or made differently.
         ConfigError: the health port is taken, or a secret cannot be read.
     """
+    os.nice(NICENESS)
     partitions = topics.require(settings)
     running: list[tuple[Gate, HealthServer]] = []
 

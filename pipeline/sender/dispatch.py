@@ -15,6 +15,8 @@ from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.unknown import Unknowns
 from pipeline.throttle.halt import Probe, Wait
 
+LOOK_MIN_S = 0.001
+"""Never sooner, or a lane whose tokens are all spoken for would look without end."""
 STOPPED_LOOK_S = 0.2
 """How soon a lane looks again that stands still for a reason without a time of its own."""
 
@@ -70,7 +72,7 @@ class Dispatch:
             if index is None:
                 wait_s = lane.policy.wait_s(waiting, lane.bucket, now_s, lane.on_way)
                 if wait_s is not None:
-                    self._scheduling.look_at(lane, now_s + wait_s)
+                    self._scheduling.look_at(lane, now_s + max(wait_s, LOOK_MIN_S))
                 return
             if self._start(lane, lane.chains.take(index), now_s, probe=probe):
                 lane.policy.served(index, now_s)
@@ -164,7 +166,7 @@ class Dispatch:
 
     def _matured(self, lane: Lane, job: Job, place: Place) -> None:
         due_ms = job.message.due_ms
-        if job.message.via_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
+        if job.goes_to_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._to_gate(lane, job))
         else:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
-
-from pipeline.logs import masked
+from pipeline.logs import frequent, masked
 from pipeline.records.codec import Headers, encode, headers_for
 from pipeline.records.deadletter import dead_letter_headers
 from pipeline.records.ledger import SCHEMA as LEDGER_SCHEMA
@@ -27,8 +25,6 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.wheel import goes_through_gate, hop_delay_ms, tier_for
 from pipeline.streams.delivery import Receipt
 
-log = structlog.get_logger(__name__)
-
 LEDGER_HEADERS = headers_for(LEDGER_SCHEMA)
 EVENT_HEADERS = headers_for(EVENT_SCHEMA)
 READY_HEADERS = headers_for(READY_SCHEMA)
@@ -43,6 +39,7 @@ class Finish:
         self._ledger_topic = ctx.settings.topic("send-ledger")
         self._events_topic = ctx.settings.topic("outbound-events")
         self._dead_topic = ctx.settings.topic("dead-letter")
+        self._lines = frequent(__name__)
 
     # -- ledger ------------------------------------------------------------------------------------------------------
     def ledger_of(self, lane: Lane, job: Job, kind: str, **fields: Any) -> dict[str, Any]:
@@ -115,7 +112,7 @@ class Finish:
         self._ctx.acknowledge_job(lane, job)
         self._ctx.settled_count += 1
         job.stage = Stage.FINISHED
-        log.info(
+        self._lines.info(
             "message_settled",
             lane=lane.key,
             request_id=job.message.request_id,
@@ -159,7 +156,7 @@ class Finish:
         if rest_ms <= 0:
             rest_ms = hop_delay_ms(job.hops)
             job.hops += 1
-        await self._copy(lane, job, job.reason or "behind_deferred", due_ms, rest_ms, via_gate=job.message.via_gate)
+        await self._copy(lane, job, job.reason or "behind_deferred", due_ms, rest_ms, via_gate=job.goes_to_gate)
         await self._ctx.ours(lane)
         if place in job.places:
             job.places.remove(place)

@@ -151,7 +151,7 @@ class Intake:
             if message.due_ms is not None:
                 job.due_s = due_to_steady_s(message.due_ms, now_ms, now_s)
             self._set_maturity(lane, job, message, record, now_ms, now_s)
-        if job.unknown and not message.via_gate:
+        if job.unknown:
             self._doubt(lane, job, record, state, now_s)
         self._scheduling.enter(lane, job)
         if job.stage is Stage.UNKNOWN and not delayed:
@@ -190,6 +190,17 @@ class Intake:
         if record.message.unknown and not job.unknown and job.stage is Stage.WAITING:
             self._doubt(lane, job, record, lane.ledger.of(job.message.request_id), self._ctx.steady_s())
         self._set_maturity(lane, job, record.message, record, self._ctx.unix_ms(), self._ctx.steady_s())
+        self._keep_in_order(lane, job)
+
+    def _keep_in_order(self, lane: Lane, job: Job) -> None:
+        """Its newest copy tells whether a message is outside the order: it may have been to the gate in between."""
+        is_parked = job.message.request_id in lane.parked
+        if is_parked and not job.goes_to_gate:
+            if job.message.due_ms is not None:
+                job.due_s = due_to_steady_s(job.message.due_ms, self._ctx.unix_ms(), self._ctx.steady_s())
+            self._scheduling.line_up(lane, job)
+        elif not is_parked and job.goes_to_gate and job.stage is Stage.WAITING:
+            self._scheduling.park(lane, job)
 
     def _set_maturity(
         self, lane: Lane, job: Job, message: ReadyMessage, record: Early, now_ms: int, now_s: float

@@ -75,8 +75,19 @@ class Job:
         self.resend = False
         self.chain: Chain | None = None
 
-    def __lt__(self, other: Job) -> bool:
-        return self.order < other.order
+    @property
+    def goes_to_gate(self) -> bool:
+        """Whether it is judged anew when it is due; an unknown outcome is resolved first."""
+        return self.message.via_gate and not self.unknown
+
+    @property
+    def rank(self) -> tuple[bool, tuple[int, int]]:
+        """Its place in a chain: one of unknown outcome may have gone already, so nothing goes before it."""
+        return not self.unknown, self.order
+
+
+def _rank(job: Job) -> tuple[bool, tuple[int, int]]:
+    return job.rank
 
 
 ChainKey = tuple[str, int, str]
@@ -98,15 +109,9 @@ class Chain:
         return self.jobs[0]
 
     def add(self, job: Job) -> None:
-        """Put a job into its place; behind the head if that is in hand already."""
-        if not self.jobs or self.jobs[-1].order < job.order:
-            self.jobs.append(job)
-        elif self.head.stage is Stage.WAITING:
-            insort(self.jobs, job)
-        else:
-            rest = self.jobs[1:]
-            insort(rest, job)
-            self.jobs[1:] = rest
+        """Put a job into its place; behind the head if that is, or may have been, in hand already."""
+        is_first_fixed = bool(self.jobs) and (self.head.stage is not Stage.WAITING or self.head.unknown)
+        insort(self.jobs, job, lo=int(is_first_fixed), key=_rank)
         job.chain = self
 
 

@@ -41,9 +41,14 @@ class Scheduling:
         """A new message: into its chain, and into the queue if it is its turn."""
         lane.jobs[job.message.request_id] = job
         lane.backlog[job.priority] += 1
-        if job.message.via_gate:
+        if job.goes_to_gate:
             lane.parked.add(job.message.request_id)
             return
+        self.line_up(lane, job)
+
+    def line_up(self, lane: Lane, job: Job) -> None:
+        """Put a message into its chain, be it that it was outside the order before."""
+        lane.parked.discard(job.message.request_id)
         chain = lane.chains.add(job)
         head = chain.head
         if head is job:
@@ -56,7 +61,8 @@ class Scheduling:
         """A message in hand goes back to its place; it is tried again when it is due."""
         job.stage = Stage.WAITING
         job.due_s = due_s
-        if not job.unknown:  # else another one's status could be taken for its evidence
+        is_behind = job.chain is not None and job.chain.head is not job
+        if not job.unknown or is_behind:  # else another one's status could be taken for its evidence
             self.free_recipient(lane, job)
         if job.chain is not None:
             lane.offer(job.chain, self._ctx.steady_s(), first=first)

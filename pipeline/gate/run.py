@@ -18,7 +18,7 @@ from pipeline.streams.run import run_role
 log = structlog.get_logger(__name__)
 
 ROLE: Final = "gate"
-NICENESS: Final = 5
+NICENESS: Final = 10
 """Where gate and sender share a machine, judging ahead must not take the processor from sending."""
 
 

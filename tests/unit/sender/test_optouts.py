@@ -1,0 +1,87 @@
+"""An opt-out that reached Kafka keeps a judged message from leaving; a later yes lets it go."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from pipeline.clock import parse_rfc3339_ms
+from pipeline.records.ready import ReadyMessage
+from pipeline.sender.optouts import OptOutList
+
+TO = "15550109999"
+NOW_MS = parse_rfc3339_ms("2026-11-22T12:00:00.000Z")
+
+
+def _message(
+    category: str = "marketing", purpose: str | None = "offers", granted: str | None = "10:00"
+) -> ReadyMessage:
+    consent = {"at": f"2026-11-22T{granted}:00.000Z"} if granted else None
+    record = {"consent": consent, "business": "acme", "request": {"purpose": purpose}}
+    return ReadyMessage(
+        record, "r1", TO, category, "bulk", "2#0", ("outbound-requests", 0, 7), NOW_MS, NOW_MS, NOW_MS + 9**9,
+        NOW_MS + 9**9, 0, 0, False, False, None, 0, False,
+    )  # fmt: skip
+
+
+def _update(action: str, at: str, categories: list[str], purposes: list[str] | None = None, to: str = TO) -> bytes:
+    return orjson.dumps(
+        {
+            "update_id": f"{action}-{at}", "recipient": to, "business": "acme", "action": action,
+            "categories": categories, "purposes": purposes or ["*"], "at": f"2026-11-22T{at}:00.000Z",
+            "evidence": {"method": "keyword", "source": "wamid.1", "actor": "user"},
+        }
+    )  # fmt: skip
+
+
+def _forbids(message: ReadyMessage, *updates: bytes) -> bool:
+    found = OptOutList()
+    for update in updates:
+        found.apply(update, NOW_MS)
+    return found.forbids(message, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        (_update("revoke", "11:00", ["*"]), True),
+        (_update("revoke", "11:00", ["marketing"]), True),
+        (_update("revoke", "11:00", ["marketing"], ["offers"]), True),
+        (_update("revoke", "10:00", ["marketing"]), True),
+        (_update("erase", "11:00", []), True),
+        (_update("revoke", "09:00", ["marketing"]), False),
+        (_update("revoke", "11:00", ["utility"]), False),
+        (_update("revoke", "11:00", ["marketing"], ["news"]), False),
+        (_update("revoke", "11:00", ["*"], to="15550100000"), False),
+        (b"not json", False),
+    ],
+    ids=[
+        "all",
+        "category",
+        "purpose",
+        "tie",
+        "erase",
+        "older",
+        "other-category",
+        "other-purpose",
+        "stranger",
+        "garbage",
+    ],
+)
+def test_what_an_update_forbids(update: bytes, expected: bool) -> None:
+    """A matching revoke or erasure not older than the judged grant forbids the message; anything else does not."""
+    assert _forbids(_message(), update) is expected
+
+
+def test_a_newer_grant_lifts_a_revoke() -> None:
+    """Who said stop and then yes again gets the message, in whatever order the two arrive after the first stop."""
+    stop, again = _update("revoke", "11:00", ["marketing"]), _update("grant", "11:30", ["marketing"])
+    assert _forbids(_message(), stop)
+    assert not _forbids(_message(), stop, again)
+
+
+def test_service_messages_have_no_grant_but_a_stop() -> None:
+    """A service message rests on a window; any standing revoke of service or all forbids it."""
+    message = _message("service", None, granted=None)
+    assert _forbids(message, _update("revoke", "09:00", ["*"]))
+    assert not _forbids(message, _update("revoke", "09:00", ["marketing"]))

@@ -1,0 +1,105 @@
+"""Every private name of the pinned Faust, aiokafka and aiohttp that is overridden or touched still exists."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import aiohttp
+import pytest
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.transport import consumer as base
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from pipeline.errors import InvariantBroken
+from pipeline.streams.consumer import HardenedConsumer
+from pipeline.streams.topics import DELAYED, READY
+from pipeline.streams.windows import Windows
+
+OVERRIDDEN = (
+    (driver.Consumer, "on_buffer_drop"), (driver.Consumer, "_wait_next_records"), (driver.Consumer, "perform_seek"),
+    (driver.Consumer, "resume_partitions"), (driver.Consumer, "resume_flow"), (driver.Consumer, "_new_offset"),
+    (driver.Consumer, "_filter_tps_with_pending_acks"), (driver.Consumer, "_should_commit"),
+    (driver.Consumer, "_commit"), (driver.Consumer, "on_partitions_revoked"),
+    (driver.Consumer, "on_partitions_assigned"), (driver.Consumer, "wait_first"),
+    (driver.Consumer, "_new_consumer_thread"), (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
+    (Recovery, "_build_offsets"), (TableManager, "recovery"), (aiohttp.ClientRequest, "write_bytes"),
+)  # fmt: skip
+TOUCHED = (
+    (driver.Consumer, "_is_changelog_tp"), (driver.Consumer, "_get_active_partitions"),
+    (driver.Consumer, "force_commit"), (GroupCoordinator, "_send_req"), (GroupCoordinator, "check_errors"),
+    (GroupCoordinator, "fetch_committed_offsets"), (Fetcher, "_notify"), (base.Consumer, "on_buffer_full"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [*OVERRIDDEN, *TOUCHED], ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_private_name_still_exists(owner: Any, name: str) -> None:
+    """A new version that renames what we override would switch a safety off in silence: this fails first."""
+    assert hasattr(owner, name)
+
+
+def test_private_attributes_still_exist() -> None:
+    """Attributes that exist on instances only are still set where we expect them."""
+    assert "_fetch_waiters" in inspect.getsource(Fetcher.__init__)
+    assert "self.generation" in inspect.getsource(GroupCoordinator.__init__)
+    assert "_buffered_partitions" in inspect.getsource(base.Consumer.__init__)
+    assert "_read_offset" in inspect.getsource(base.Consumer.__init__)
+    assert "active_highwaters" in inspect.getsource(Recovery.__init__)
+
+
+class _App:
+    co_partitioned = (*READY, *DELAYED)
+
+    def __init__(self) -> None:
+        self.windows = Windows()
+
+
+def _consumer() -> Any:
+    consumer = object.__new__(HardenedConsumer)
+    consumer.app = _App()
+    consumer._stored = {}
+    return consumer
+
+
+def test_lane_topics_assigned_apart_are_refused() -> None:
+    """Five members under a round-robin assignor would get partitions of different lanes: nothing may be sent then."""
+    consumer = _consumer()
+    together = {TP(topic, 3) for topic in _App.co_partitioned}
+    consumer._check_co_partitioned(together)
+    with pytest.raises(InvariantBroken, match="apart"):
+        consumer._check_co_partitioned({*together, TP("ready-urgent", 4)})
+
+
+def test_commits_cover_the_gapless_finished_beginning_only() -> None:
+    """What is committed is the window's position, whatever Faust believes was acknowledged."""
+    consumer, tp = _consumer(), TP("ready-normal", 0)
+    windows = consumer.app.windows
+    for offset in (10, 11, 12):
+        windows.open(tp, offset)
+    windows.done(tp, 11)
+    windows.done(tp, 12)
+    assert consumer._new_offset(tp) is None
+    windows.done(tp, 10)
+    assert consumer._new_offset(tp) == 13
+    assert consumer._should_commit(tp, 13)
+    consumer._stored[tp] = 13
+    assert not consumer._should_commit(tp, 13)
+
+
+def test_nothing_is_committed_behind_an_unproven_gap() -> None:
+    """A first record from behind the place where reading began keeps its partition from being committed."""
+    consumer, tp = _consumer(), ("outbound-requests", 2)
+    windows = consumer.app.windows
+    windows.expect(tp, 5)
+    windows.open(tp, 8)
+    windows.done(tp, 8)
+    assert windows.gaps() == [(tp, 5, 8)]
+    assert consumer._filter_tps_with_pending_acks() == []
+    windows.close_gap(tp)
+    assert consumer._filter_tps_with_pending_acks() == [TP(*tp)]

@@ -50,7 +50,7 @@ def producer_conf(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
-            "linger.ms": 2,
+            "linger.ms": 0.5,
             "message.timeout.ms": timeout_ms,
             "request.timeout.ms": min(5000, timeout_ms),
             "queue.buffering.max.messages": 200_000,

@@ -43,12 +43,11 @@ class Job:
         unknown_since_s: When its newest attempt without an outcome was made, steady clock.
         unknown_attempt_ms: Broker time of that attempt.
         trace: W3C trace context of the request, kept on all that is written about it.
-        resend: The policy said to send it again although nobody knows.
     """
 
     __slots__ = (
         "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "home", "hops", "message", "order",
-        "places", "priority", "reason", "resend", "spent", "stage", "trace", "unknown", "unknown_attempt_ms",
+        "places", "priority", "reason", "spent", "stage", "trace", "unknown", "unknown_attempt_ms",
         "unknown_since_s", "written_s",
     )  # fmt: skip
 
@@ -72,7 +71,6 @@ class Job:
         self.written_s = 0.0
         self.unknown_since_s = 0.0
         self.unknown_attempt_ms = 0
-        self.resend = False
         self.chain: Chain | None = None
 
     @property

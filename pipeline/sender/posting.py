@@ -262,7 +262,6 @@ class Posting:
     async def _unknown(self, lane: Lane, job: Job, now_s: float) -> None:
         job.unknown = True
         job.unknown_since_s = now_s
-        job.resend = False
         state = lane.ledger.of(job.message.request_id)
         if state is not None:
             state.ever_unknown = True

@@ -129,7 +129,6 @@ class Unknowns:
         policy = self._ctx.settings.sender.on_unknown.get(job.message.category, "resend")  # type: ignore[call-overload]
         if what == "policy" and policy == "resend":
             self._count(lane, job, "resend")
-            job.resend = True
             self._scheduling.again(lane, job, now_s, first=True)
         else:
             self._count(lane, job, "expired" if what == "give_up" else "dead_letter")

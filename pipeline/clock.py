@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
+
+SECONDS_REMEMBERED = 256
+"""Most times that are written are of this second, or of the few in which a batch of records was made."""
 
 
 def steady_s() -> float:
@@ -29,11 +33,12 @@ def unix_ms() -> int:
 def rfc3339(unix_ms_value: int) -> str:
     """Write milliseconds since 1970 as `2026-11-22T10:00:00.000Z`."""
     seconds, millis = divmod(unix_ms_value, 1000)
-    broken = time.gmtime(seconds)
-    return (
-        f"{broken.tm_year:04d}-{broken.tm_mon:02d}-{broken.tm_mday:02d}"
-        f"T{broken.tm_hour:02d}:{broken.tm_min:02d}:{broken.tm_sec:02d}.{millis:03d}Z"
-    )
+    return f"{_to_the_second(seconds)}.{millis:03d}Z"
+
+
+@lru_cache(maxsize=SECONDS_REMEMBERED)
+def _to_the_second(unix_s_value: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s_value))
 
 
 def parse_rfc3339_ms(text: str) -> int:

@@ -20,7 +20,6 @@ from pipeline.errors import BrokerUnreachable
 from pipeline.gate.ends import EndsReader
 from pipeline.gate.inbound import WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
-from pipeline.gate.outlets import Outlets
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
 from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
@@ -30,7 +29,10 @@ from pipeline.gate.worker import Judges, Worker
 from pipeline.health import Health
 from pipeline.metrics import Metrics
 from pipeline.records.consent_rule import is_consent
+from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
+from pipeline.streams.delivery import Delivery
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
+from pipeline.streams.outlets import Outlets
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY
 
@@ -40,6 +42,7 @@ ENTRANCES: Final[dict[str, Kind]] = {
     "outbound-requests-urgent": "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
 WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, DEAD_LETTER)
+WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
 CHANGELOG_QUEUE: Final = 131_072
 RECOVERED: Final = "tables"
 ASSIGNED: Final = "assignment"
@@ -64,8 +67,7 @@ class Gate:
         self._health = health
         self._crashing: asyncio.Future[None] | None = None
         self._ends = EndsReader(settings, self.app.conf.id)
-        tables = [settings.topic(name) for name in (CONSENT, WINDOWS)]
-        self._outlets = Outlets(settings.kafka, asyncio.get_running_loop(), tables)
+        self._outlets = outlets(settings)
         consents = self._view(CONSENT, partitions, is_consent)
         windows = self._view(WINDOWS, partitions, is_windows)
         judges = Judges(
@@ -189,3 +191,19 @@ class Gate:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._crashing = asyncio.ensure_future(self.app.crash(error))
+
+
+def outlets(settings: Settings) -> Outlets:
+    """The gate's producers.
+
+    A producer with a message time-out gives a record up and goes on with the next one: a request would overtake an
+    earlier one of its recipient, which comes again only after a restart. So whatever has an order goes through a
+    producer without a time-out: what it stores of a partition is always the beginning of what it was given. The worker
+    ends the process when that takes too long. The tables' topics have no order that matters, as merging decides by
+    date, but a frozen process must not write an old state late: their producer's time-out is below the group's session.
+    """
+    kafka, loop = settings.kafka, asyncio.get_running_loop()
+    in_time = Delivery(producer_conf(kafka), loop)
+    events = Delivery(producer_conf(kafka, **WITHOUT_GAPS, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
+    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS)} | {settings.topic(EVENTS): events}
+    return Outlets(Delivery(producer_conf(kafka, **WITHOUT_GAPS), loop), own)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -18,8 +20,10 @@ from pipeline.streams.run import run_role
 log = structlog.get_logger(__name__)
 
 ROLE: Final = "gate"
-NICENESS: Final = 10
+NICENESS: Final = 5
 """Where gate and sender share a machine, judging ahead must not take the processor from sending."""
+AUTOGROUP: Final = Path("/proc/self/autogroup")
+"""Linux weighs sessions first, then the processes in each: sched(7), "The autogroup feature"."""
 
 
 def run_gate(settings: Settings) -> int:
@@ -33,7 +37,7 @@ def run_gate(settings: Settings) -> int:
         TopicsWrong: a topic is missing or made differently.
         ConfigError: the health port is taken, or a secret cannot be read.
     """
-    os.nice(NICENESS)
+    yield_processor()
     partitions = topics.require(settings)
     running: list[tuple[Gate, HealthServer]] = []
 
@@ -53,3 +57,11 @@ def run_gate(settings: Settings) -> int:
             await server.stop()
 
     return run_role(build, close)
+
+
+def yield_processor() -> None:
+    """Let others go first: this process among those of its session, and its session if it leads one."""
+    os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # not Linux, switched off, or read-only
+            AUTOGROUP.write_text(str(NICENESS))

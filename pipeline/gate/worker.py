@@ -23,17 +23,17 @@ from pipeline.gate.freshness import ChainKey, Freshness, Waiter, WaitingRoom
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.intake import ORDER, App, Intake
 from pipeline.gate.item import Item, Kind, Out
-from pipeline.gate.outlets import Outlets
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
 from pipeline.metrics import Metrics
 from pipeline.streams.deadline import Deadline
 from pipeline.streams.delivery import Delivery, Done, Receipt
+from pipeline.streams.outlets import Outlets
 
 log = structlog.get_logger(__name__)
 
-BATCH_RECORDS: Final = 200
+BATCH_RECORDS: Final = 50
 BATCH_BYTES: Final = 4 * 1024 * 1024
 BATCHES_ON_THE_WAY: Final = 8
 BUSY_BATCHES: Final = 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -34,10 +35,11 @@ from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.takeover import Takeover
 from pipeline.sender.ticker import Ticker
 from pipeline.sender.unknown import Unknowns
-from pipeline.streams.client import producer_conf
+from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
 from pipeline.streams.hardened import HardenedApp
+from pipeline.streams.outlets import Outlets
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.whatsapp.client import Client
 from pipeline.whatsapp.profiles import PROFILES, Endpoint
@@ -46,6 +48,10 @@ log = structlog.get_logger(__name__)
 
 ASSIGNED: Final = "assignment"
 ACCOUNT: Final = "account_state"
+CLOSE_S: Final = 10.0
+PACE_RECORDS: Final = 16
+PACE_S: Final = 0.01
+"""Taking a backlog in must not keep the processor from sending what is in memory already: so much, then a pause."""
 WRITTEN: Final = (
     "send-ledger", "outbound-events", "dead-letter", "account-state", "consent-updates", *DELAYED,
 )  # fmt: skip
@@ -74,7 +80,7 @@ class Sender:
             settings=settings,
             loop=loop,
             stream=self.app,
-            delivery=Delivery(producer_conf(settings.kafka), loop),
+            delivery=outlets(settings),
             client=Client(),
             optouts=OptOuts(settings, loop, self._wake_all),
             account=account,
@@ -98,7 +104,7 @@ class Sender:
         self._ticker = Ticker(self.ctx, dispatch, unknowns, self._handover, health)
         self._tick_task = loop.create_task(self._ticker.run())
         self._tick_task.add_done_callback(self._tick_ended)
-        self._add_agent()
+        self._add_agents()
         self.app.hooks_assigned = self._assigned
         self.app.hooks_draining = self._draining
         self.app.hooks_handing_over = self._handing_over
@@ -118,24 +124,37 @@ class Sender:
         self._tick_task.cancel()
         await asyncio.gather(self._tick_task, return_exceptions=True)
         self._handover.close_all()
-        await self.ctx.delivery.close()
+        await self.ctx.delivery.close(CLOSE_S)
         await self.ctx.optouts.stop()
         await self._evidence.stop()
         await self._account_follower.stop()
         await self.ctx.client.close()
 
-    def _add_agent(self) -> None:
+    def _add_agents(self) -> None:
+        """One for what is urgent, which waits for nothing, and one for the rest, which lets sending go first."""
         take = self._intake.take
 
-        async def http_sender(stream: Any) -> None:
+        async def bring(stream: Any, pace: Callable[[], float]) -> None:
+            taken = 0
             async for event in stream.noack().events():
                 record = event.message
                 take(
                     record.topic, record.partition, record.offset, int(record.timestamp * 1000),
                     record.key, record.value, record.headers,
                 )  # fmt: skip
+                taken += 1
+                if not taken % PACE_RECORDS:
+                    await asyncio.sleep(pace())
 
-        self.app.agent(self.app.bytes_topic(*READY, *DELAYED), name="http_sender")(http_sender)
+        async def http_sender(stream: Any) -> None:
+            await bring(stream, lambda: PACE_S if self._scheduling.is_busy() else 0.0)
+
+        async def http_sender_urgent(stream: Any) -> None:
+            await bring(stream, lambda: 0.0)
+
+        urgent, *others = READY
+        self.app.agent(self.app.bytes_topic(*others, *DELAYED), name="http_sender")(http_sender)
+        self.app.agent(self.app.bytes_topic(urgent), name="http_sender_urgent")(http_sender_urgent)
 
     # -- assignment --------------------------------------------------------------------------------------------------
     async def _assigned(self, partitions: frozenset[TP], generation: int) -> None:
@@ -172,6 +191,13 @@ class Sender:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._crashing = asyncio.ensure_future(self.app.crash(error))
+
+
+def outlets(settings: Settings) -> Outlets:
+    """The sender's producers: events do not stand in the way of the ledger, which the next request waits for."""
+    kafka, loop = settings.kafka, asyncio.get_running_loop()
+    events = Delivery(producer_conf(kafka, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
+    return Outlets(Delivery(producer_conf(kafka), loop), {settings.topic("outbound-events"): events})
 
 
 def endpoints(settings: Settings) -> dict[str, Endpoint]:

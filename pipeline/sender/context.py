@@ -21,6 +21,7 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.optouts import OptOuts
 from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.lease import Lease
+from pipeline.streams.outlets import Outlets
 from pipeline.streams.windows import Windows
 from pipeline.whatsapp.client import Client
 
@@ -53,7 +54,7 @@ class Context:
     settings: Settings
     loop: asyncio.AbstractEventLoop
     stream: Stream
-    delivery: Delivery
+    delivery: Delivery | Outlets
     client: Client
     optouts: OptOuts
     account: AccountState

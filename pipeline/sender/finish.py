@@ -84,13 +84,6 @@ class Finish:
             **fields,
         )
 
-    async def settle(
-        self, lane: Lane, job: Job, event: dict[str, Any], basis: Basis, *, message_id: str | None = None
-    ) -> None:
-        """End a request: settled on the ledger, then its event, then its records are acknowledged."""
-        await self.record_settled(lane, job, event, basis, message_id=message_id)
-        await self.publish_settled(lane, job)
-
     async def record_settled(
         self, lane: Lane, job: Job, event: dict[str, Any], basis: Basis, *, message_id: str | None = None
     ) -> None:

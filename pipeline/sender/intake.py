@@ -107,7 +107,7 @@ class Intake:
         state = lane.ledger.of(message.request_id)
         job = lane.jobs.get(message.request_id)
         if state is not None and state.settled and not (message.replay and state.outcome == "failed"):
-            self._settled(lane, record, state)
+            self._settled(lane, record, state, job)
         elif job is None and state is not None and state.source not in (None, message.source) and not message.replay:
             self._duplicate(lane, record, state.digest)  # the record that claimed the id is uncommitted: it will come
         elif job is None:
@@ -117,9 +117,12 @@ class Intake:
         else:
             self._duplicate(lane, record, digest_of(job))
 
-    def _settled(self, lane: Lane, record: Early, state: IdState) -> None:
+    def _settled(self, lane: Lane, record: Early, state: IdState, job: Job | None) -> None:
         if state.source is None or state.source == record.message.source:
             self._ctx.metrics.duplicates_suppressed.inc()
+            if job is not None and job.stage is Stage.SETTLING:
+                job.places.append(record.place)  # acknowledged with the event that is on its way
+                return
             self._ctx.spawn(lane, self._finish.repeat(lane, record.message.request_id, record.place))
         else:
             self._duplicate(lane, record, state.digest)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 from confluent_kafka import KafkaException
 
 from pipeline.errors import NotSent
 from pipeline.records.codec import encode
+from pipeline.records.ledger import Basis
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import LEDGER_HEADERS, Finish, due_to_steady_s, valid_cause
 from pipeline.sender.jobs import Job, Stage
@@ -179,8 +181,7 @@ class Posting:
         event = self._finish.event(job, kind, reason=reason, attempt=job.attempt or None, consent=consent)
         if kind == "rejected":
             self._ctx.metrics.rejected.labels(reason).inc()
-        await self._finish.settle(lane, job, event, "check")
-        self._scheduling.finished(lane, job)
+        await self._settle(lane, job, event, "check")
 
     # -- after the write ---------------------------------------------------------------------------------------------
     async def _after(self, lane: Lane, job: Job, outcome: Outcome) -> None:
@@ -237,7 +238,15 @@ class Posting:
             api_ms=int((now_s - job.written_s) * 1000) if job.written_s else None,
             consent=job.message.record["consent"] if accepted else None,
         )
-        await self._finish.settle(lane, job, event, "answer", message_id=outcome.message_id)
+        await self._settle(lane, job, event, "answer", message_id=outcome.message_id)
+
+    async def _settle(
+        self, lane: Lane, job: Job, event: dict[str, Any], basis: Basis, *, message_id: str | None = None
+    ) -> None:
+        """End a request. Its successor does not wait for the event: the ledger knows that it is done."""
+        await self._finish.record_settled(lane, job, event, basis, message_id=message_id)
+        self._scheduling.pass_on(lane, job)
+        await self._finish.publish_settled(lane, job)
         self._scheduling.finished(lane, job)
 
     def _queue_ms(self, job: Job, now_s: float) -> int | None:

@@ -15,6 +15,7 @@ from pipeline.sender.lane import (
     DELAYED_WINDOW_LOW,
     JOBS_HIGH,
     JOBS_LOW,
+    ON_WAY_MAX,
     READY_WINDOW_HIGH,
     READY_WINDOW_LOW,
     Lane,
@@ -35,6 +36,10 @@ class Scheduling:
     def is_delayed(self, topic: str) -> bool:
         """Whether a full topic name is one of the delayed tiers."""
         return topic in self._delayed
+
+    def is_busy(self) -> bool:
+        """Whether a lane has so many messages on their way that more of them in memory would bring nothing."""
+        return any(lane.on_way >= ON_WAY_MAX // 2 for lane in self._ctx.lanes.values())
 
     # -- jobs --------------------------------------------------------------------------------------------------------
     def enter(self, lane: Lane, job: Job) -> None:
@@ -82,8 +87,13 @@ class Scheduling:
             if not follower.deferred and follower.stage is Stage.WAITING:
                 self.copy_follower(lane, follower)
 
+    def pass_on(self, lane: Lane, job: Job) -> None:
+        """A message is settled, but its event is still on its way: the next one of its chain may go."""
+        self.free_recipient(lane, job)
+        self._leave_chain(lane, job)
+
     def finished(self, lane: Lane, job: Job) -> None:
-        """A message is done: the next one of its chain may go."""
+        """Nothing is left to be done about a message."""
         job.stage = Stage.FINISHED
         self.leave(lane, job)
 

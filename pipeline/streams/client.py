@@ -8,6 +8,10 @@ from typing import Any
 from pipeline.config import KafkaSettings
 from pipeline.secrets import read_secret_file
 
+EVENTS_LINGER_MS = 50
+"""How long events gather: they spread over many partitions, each a request of its own, and nothing waits for them."""
+EVENTS_POLL_S = 0.01
+
 
 def librdkafka(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
     """Properties of a librdkafka client: the connection, then `kafka.client`, then the caller's own.
@@ -40,7 +44,8 @@ def producer_conf(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
     """Properties of every producer: idempotent, all replicas, Java's partitioner, and an end to every wait.
 
     `message.timeout.ms` stays below the group session, so that a frozen process cannot write after its partitions
-    were given away.
+    were given away. One request at a time: a broker works off those of a connection one by one in any case, and what
+    comes meanwhile gathers in the next one; so requests grow with the load, and an idle pipeline waits for nothing.
     """
     timeout_ms = int(kafka.session_timeout_s * 1000) - 1000
     return librdkafka(
@@ -51,6 +56,7 @@ def producer_conf(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
             "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "linger.ms": 0.5,
+            "max.in.flight.requests.per.connection": 1,
             "message.timeout.ms": timeout_ms,
             "request.timeout.ms": min(5000, timeout_ms),
             "queue.buffering.max.messages": 200_000,

@@ -1,13 +1,12 @@
 """Awaitable, idempotent production. What a caller got no answer for is not on Kafka as far as it may know.
 
-librdkafka calls back in one poll thread; results are handed to the event loop in batches, one wake-up for many.
-`produce` and `send` are called on the loop only.
+The event loop itself collects what librdkafka's threads have got answers for, as long as something is on its way: no
+other thread of Python is woken, nor asks for the interpreter's lock. `produce` and `send` are called on the loop only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.records.codec import Headers
 
-POLL_S = 0.1
+POLL_S = 0.002
 CLOSE_TIMEOUT_S = 10.0
 
 
@@ -36,16 +35,15 @@ class Delivery:
     Args:
         conf: librdkafka properties, as `producer_conf` makes them.
         loop: The loop that callbacks run on.
+        poll_s: How often answers are collected.
     """
 
-    def __init__(self, conf: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, conf: dict[str, Any], loop: asyncio.AbstractEventLoop, poll_s: float = POLL_S) -> None:
+        self._poll_s = poll_s
         self._producer = Producer(conf)
         self._loop = loop
         self._done: deque[tuple[Done, Receipt | None, KafkaError | None]] = deque()
-        self._scheduled = False
-        self._stop = False
-        self._thread = threading.Thread(target=self._poll, name="delivery", daemon=True)
-        self._thread.start()
+        self._polling = False
 
     def warm_up(self, topics: list[str], timeout_s: float) -> None:
         """Fetch metadata of the topics that will be written, so that the first record does not wait for it. Blocks.
@@ -73,11 +71,14 @@ class Delivery:
         """
         finished = self._done
 
-        def delivered(error: KafkaError | None, message: Any) -> None:  # in the poll thread
+        def delivered(error: KafkaError | None, message: Any) -> None:  # in `_poll`, or in the thread that flushes
             receipt = None if error is not None else Receipt(message.offset(), message.timestamp()[1])
             finished.append((done, receipt, error))
 
         self._producer.produce(topic, value, key, partition, delivered, headers=headers)
+        if not self._polling:
+            self._polling = True
+            self._loop.call_later(self._poll_s, self._poll)
 
     def send(
         self,
@@ -115,19 +116,15 @@ class Delivery:
         return len(self._producer)
 
     def _poll(self) -> None:
-        poll, done = self._producer.poll, self._done
-        while not self._stop:
-            poll(POLL_S)
-            # poll() returns after the callbacks of one batch: wake the loop once for all of them
-            if done and not self._scheduled:
-                self._scheduled = True
-                try:
-                    self._loop.call_soon_threadsafe(self._resolve)
-                except RuntimeError:
-                    return  # the loop is closed: nobody waits any more
+        """Collect what was stored; again soon as long as anything is on its way."""
+        self._producer.poll(0)
+        self._resolve()
+        if len(self._producer):
+            self._loop.call_later(self._poll_s, self._poll)
+        else:
+            self._polling = False
 
     def _resolve(self) -> None:
-        self._scheduled = False
         done = self._done
         while done:
             call, receipt, error = done.popleft()
@@ -136,7 +133,5 @@ class Delivery:
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> int:
         """Flush and stop; returns how many records were still undelivered (their futures may never end)."""
         left: int = await asyncio.to_thread(self._producer.flush, timeout_s)
-        self._stop = True
-        await asyncio.to_thread(self._thread.join, 1.0)
         self._resolve()
         return left

@@ -9,10 +9,25 @@ from pathlib import Path
 
 from pipeline.streams.topics import DELAYED, READY
 from tests.support.campaign import EXPRESS, Ids, campaign, people
+from tests.support.judge import Verdict
 from tests.support.reading import assignments
 from tests.support.world import NUMBER, World
 
 SEVEN = [str(int(NUMBER) + i) for i in range(7)]
+
+
+def assert_no_refusal_but_by_lag(verdict: Verdict) -> None:
+    """A simulator that is late itself sees requests bunched; `problems` has judged already that nothing else refused.
+
+    What it refused was deferred, with the followers behind it; nothing else is.
+    """
+    assert verdict.refused == {} or verdict.excess > 0
+    assert verdict.refused or "deferred" not in verdict.types
+
+
+def ended(verdict: Verdict) -> dict[str, int]:
+    """Events by type, but for deferrals."""
+    return {kind: count for kind, count in verdict.types.items() if kind != "deferred"}
 
 
 def test_one_number_two_gates_two_senders(kafka: str, tmp_path: Path) -> None:
@@ -32,8 +47,8 @@ def test_one_number_two_gates_two_senders(kafka: str, tmp_path: Path) -> None:
         verdict = world.judge(requests, not_allowed=strangers)
     refused = sum(request["to"] in strangers for request in requests)
     assert verdict.problems() == []
-    assert verdict.refused == {} or verdict.excess > 0
-    assert verdict.types == {"queued": 1200 - refused, "accepted": 1200 - refused, "rejected": refused}
+    assert_no_refusal_but_by_lag(verdict)
+    assert ended(verdict) == {"queued": 1200 - refused, "accepted": 1200 - refused, "rejected": refused}
     assert verdict.reasons == {"rejected: no_consent": refused}
 
 
@@ -58,8 +73,8 @@ def test_seven_numbers_on_five_senders(kafka: str, tmp_path: Path) -> None:
         # Entrances and priorities are chains of their own: the place of the codes among the others says nothing.
         verdict = world.judge([*requests, *codes])
     assert verdict.problems() == []
-    assert verdict.refused == {} or verdict.excess > 0
-    assert verdict.types == {"queued": 2170, "accepted": 2170}
+    assert_no_refusal_but_by_lag(verdict)
+    assert ended(verdict) == {"queued": 2170, "accepted": 2170}
     lanes = {world.topic(name) for name in (*READY, *DELAYED)}
     held = [frozenset(found) for member in members for found in member.values()]
     assert len(members) == 5

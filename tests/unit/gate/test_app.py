@@ -1,15 +1,13 @@
-"""The gate's two producers: which record goes through which, and what each may give up."""
+"""The gate's producers: which record goes through which, and what each may give up."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from pipeline.config import KafkaSettings
-from pipeline.gate import outlets
-from pipeline.gate.outlets import Outlets
+from pipeline.config import KafkaSettings, Settings
+from pipeline.gate import app
 
 
 class FakeDelivery:
@@ -17,7 +15,7 @@ class FakeDelivery:
 
     made: list[FakeDelivery]
 
-    def __init__(self, conf: dict[str, Any], _loop: object) -> None:
+    def __init__(self, conf: dict[str, Any], *_loop_and_poll: object) -> None:
         self.conf, self.topics = conf, list[str]()
         self.made.append(self)
 
@@ -29,11 +27,12 @@ class FakeDelivery:
 async def test_only_tables_may_leave_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has an order goes through a producer without a time-out, tables one that ends in a session."""
     FakeDelivery.made = []
-    monkeypatch.setattr(outlets, "Delivery", FakeDelivery)
-    kafka = KafkaSettings(session_timeout_s=10)
-    both = Outlets(kafka, asyncio.get_running_loop(), ["consent", "service-windows"])
+    monkeypatch.setattr(app, "Delivery", FakeDelivery)
+    made = app.outlets(Settings(kafka=KafkaSettings(session_timeout_s=10)))
     for topic in ("ready-normal", "consent", "outbound-events", "service-windows", "dead-letter"):
-        both.produce(topic, b"{}", "1555", None, lambda _receipt, _error: None)
-    by_timeout = {one.conf["message.timeout.ms"]: one.topics for one in FakeDelivery.made}
-    assert by_timeout == {0: ["ready-normal", "outbound-events", "dead-letter"], 9000: ["consent", "service-windows"]}
+        made.produce(topic, b"{}", "1555", None, lambda _receipt, _error: None)
+    by_topics = {tuple(one.topics): one.conf["message.timeout.ms"] for one in FakeDelivery.made}
+    assert by_topics == {
+        ("ready-normal", "dead-letter"): 0, ("outbound-events",): 0, ("consent", "service-windows"): 9000,
+    }  # fmt: skip
     assert all(one.conf["enable.idempotence"] for one in FakeDelivery.made)

@@ -9,14 +9,12 @@ from __future__ import annotations
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.jobs import Chain, Job, Place, Stage
-from pipeline.sender.lane import ON_WAY_MAX, Lane
+from pipeline.sender.lane import LOOK_MIN_S, ON_WAY_MAX, Lane
 from pipeline.sender.posting import Flight, Posting
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.unknown import Unknowns
 from pipeline.throttle.halt import Probe, Wait
 
-LOOK_MIN_S = 0.001
-"""Never sooner, or a lane whose tokens are all spoken for would look without end."""
 STOPPED_LOOK_S = 0.2
 """How soon a lane looks again that stands still for a reason without a time of its own."""
 
@@ -63,6 +61,7 @@ class Dispatch:
             self._scheduling.look_at(lane, now_s + STOPPED_LOOK_S)
             return
         lane.follow_factor(now_s)
+        lane.looked_s = now_s
         while lane.in_flight < lane.in_flight_allowed and lane.on_way < ON_WAY_MAX:
             probe = self._halted(lane, now_s)
             if probe is None:
@@ -72,7 +71,8 @@ class Dispatch:
             if index is None:
                 wait_s = lane.policy.wait_s(waiting, lane.bucket, now_s, lane.on_way)
                 if wait_s is not None:
-                    self._scheduling.look_at(lane, now_s + max(wait_s, LOOK_MIN_S))
+                    urgent, *_ = waiting
+                    self._scheduling.look_at(lane, now_s + max(wait_s, LOOK_MIN_S if urgent else lane.gather_s))
                 return
             if self._start(lane, lane.chains.take(index), now_s, probe=probe):
                 lane.policy.served(index, now_s)

@@ -27,6 +27,12 @@ NETWORK_JITTER_S = 0.1
 """Requests leave evenly and arrive bunched: the burst is cut by what this much time brings (5 of 150 at 50/s)."""
 ON_WAY_MAX = 64
 """Messages of a lane between their choice and their write: so few that their attempts do not grow old on the way."""
+GATHER_S = 0.04
+"""How long tokens gather while a backlog waits for them, so that one look at the lane starts several messages."""
+LOOK_MIN_S = 0.001
+"""Never sooner, or a lane whose tokens are all spoken for would look without end."""
+LOOK_EVERY_S = 0.01
+"""Answers that come close together are looked at together; a lane that was idle is looked at at once."""
 BROKER_SKEW_S = 0.1
 """Clocks of two brokers agree within this."""
 IN_FLIGHT_SECONDS = 2.0
@@ -108,6 +114,8 @@ class Lane:
         self.finished: deque[tuple[Place, int]] = deque(maxlen=FINISHED_MAX)
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = float("inf")
+        self.gather_s = gather_of(self.limit)
+        self.looked_s = float("-inf")
         self._factor = 1.0
         self._alarms: list[tuple[float, int, Alarm, Job, Place | None]] = []
         self._serial = 0
@@ -184,6 +192,11 @@ def limit_of(settings: NumberSettings) -> Limit:
     rate, burst = default_limit(settings.profile, settings.api_version)
     whole = Limit(settings.rate_per_s or rate, settings.burst or burst)
     return whole.shared(len(settings.partitions or [0])).less_margin(NETWORK_JITTER_S)
+
+
+def gather_of(limit: Limit) -> float:
+    """How long tokens may gather: a lane whose bucket holds few looks as often as each of them needs."""
+    return min(GATHER_S, max(LOOK_MIN_S, (limit.burst - 1.0) / (2.0 * limit.rate_per_s)))
 
 
 def in_flight_of(settings: NumberSettings, limit: Limit) -> int:

@@ -15,6 +15,7 @@ from pipeline.sender.lane import (
     DELAYED_WINDOW_LOW,
     JOBS_HIGH,
     JOBS_LOW,
+    LOOK_EVERY_S,
     ON_WAY_MAX,
     READY_WINDOW_HIGH,
     READY_WINDOW_LOW,
@@ -181,9 +182,9 @@ class Scheduling:
 
     # -- time --------------------------------------------------------------------------------------------------------
     def wake(self, lane: Lane) -> None:
-        """Look at the lane in the next loop step, however often this is called before; unless nothing is queued."""
+        """Look at the lane, once for however many calls: in the next loop step, or a moment after the last look."""
         if lane.chains.queued or lane.next_alarm_s < lane.timer_at:
-            self.look_at(lane, self._ctx.steady_s())
+            self.look_at(lane, max(self._ctx.steady_s(), lane.looked_s + min(LOOK_EVERY_S, lane.gather_s)))
 
     def look_at(self, lane: Lane, when_s: float) -> None:
         """Look at the lane then, unless that happens earlier anyway."""

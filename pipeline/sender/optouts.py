@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 LOOK_BACK_MS = 60_000
 REWIND_SLACK_MS = 600_000
 MAX_PEOPLE = 2_000_000
+STANDSTILL_S = 1.0
+"""A process that did nothing for so long was frozen: an opt-out of that time is obeyed, however short the freeze."""
 
 
 class OptOutList:
@@ -89,6 +91,7 @@ class OptOuts:
         self._settings, self._loop, self._on_fresh = settings, loop, on_fresh
         self._stale_s = settings.sender.opt_out_stale_s
         self._list = OptOutList()
+        self._beat_s = self._resumed_s = float("-inf")
         self._follower: Follower | None = None
         self._old: set[asyncio.Task[None]] = set()
 
@@ -119,9 +122,17 @@ class OptOuts:
         """Age of the knowledge in seconds; infinite before the reading has reached the end once."""
         return self._follower.lag_s(now_s) if self._follower is not None else float("inf")
 
+    def beat(self, now_s: float) -> None:
+        """The process runs. Called so often that a long silence means that it stood still, and heard of nothing."""
+        if now_s - self._beat_s > STANDSTILL_S:
+            self._resumed_s = now_s
+        self._beat_s = now_s
+
     def is_fresh(self, now_s: float) -> bool:
-        """Whether sending is allowed at all: the knowledge is complete and young."""
-        return self.lag_s(now_s) <= self._stale_s and not self._list.overflowed
+        """Whether sending is allowed at all: the knowledge is complete, young, and of after a standstill."""
+        self.beat(now_s)
+        lag_s = self.lag_s(now_s)
+        return lag_s <= self._stale_s and now_s - lag_s >= self._resumed_s and not self._list.overflowed
 
     def forbids(self, message: ReadyMessage, now_ms: int) -> bool:
         """Whether this message must not go."""

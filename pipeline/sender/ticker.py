@@ -55,6 +55,7 @@ class Ticker:
         while True:
             await asyncio.sleep(TICK_S)
             count += 1
+            self._ctx.optouts.beat(self._ctx.steady_s())
             for lane in list(self._ctx.lanes.values()):
                 if lane.is_open and not lane.draining:
                     await self._tick(lane, count)

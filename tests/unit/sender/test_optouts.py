@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 import orjson
 import pytest
 
 from pipeline.clock import parse_rfc3339_ms
+from pipeline.config import Settings
 from pipeline.records.ready import ReadyMessage
-from pipeline.sender.optouts import OptOutList
+from pipeline.sender.optouts import OptOutList, OptOuts
+from pipeline.streams.follow import Follower
 
 TO = "15550109999"
 NOW_MS = parse_rfc3339_ms("2026-11-22T12:00:00.000Z")
@@ -85,3 +90,35 @@ def test_service_messages_have_no_grant_but_a_stop() -> None:
     message = _message("service", None, granted=None)
     assert _forbids(message, _update("revoke", "09:00", ["*"]))
     assert not _forbids(message, _update("revoke", "09:00", ["marketing"]))
+
+
+class FakeFollower:
+    """A reader whose knowledge is as old as the test says."""
+
+    fresh_as_of_s = 0.0
+
+    def __init__(self, *_how: object) -> None:
+        self.from_ms = 0
+
+    def start(self) -> None:
+        """Nothing to read."""
+
+    def lag_s(self, now_s: float) -> float:
+        """Age of the knowledge."""
+        return now_s - FakeFollower.fresh_as_of_s
+
+
+async def test_knowledge_from_before_a_standstill_is_not_fresh() -> None:
+    """A process that was frozen for less than its lease sends nothing before it has read what was said meanwhile."""
+    outs = OptOuts(Settings(), asyncio.get_running_loop(), lambda: None, cast("type[Follower]", FakeFollower))
+    outs.require(NOW_MS)
+    outs.beat(100.0)
+    FakeFollower.fresh_as_of_s = 100.2
+    assert outs.is_fresh(100.4)
+    outs.beat(101.3)
+    assert outs.is_fresh(102.2), "0.9 s without a beat are no standstill"
+    assert not outs.is_fresh(104.0)
+    FakeFollower.fresh_as_of_s = 103.9
+    assert not outs.is_fresh(104.2)
+    FakeFollower.fresh_as_of_s = 104.1
+    assert outs.is_fresh(104.3)

@@ -17,7 +17,14 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.embedded.broker import EmbeddedKafka
-from pipeline.embedded.layout import HOST, ClusterPlan, choose_ports, render_properties, server_properties
+from pipeline.embedded.layout import (
+    HOST,
+    ClusterPlan,
+    choose_ports,
+    is_port_free,
+    render_properties,
+    server_properties,
+)
 from tests.faults.proxy import Links
 
 BROKERS: Final = 3
@@ -78,7 +85,7 @@ class LinkedKafka(EmbeddedKafka):
 
     def _write_properties(self, plan: ClusterPlan) -> None:
         if not self._link_ports:
-            self._open_links()
+            self._open_links({port for broker in plan.brokers for port in (broker.client, broker.controller)})
         for index in range(BROKERS):
             path = self._properties_path(index)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +93,11 @@ class LinkedKafka(EmbeddedKafka):
             ports = {worker: self._link_ports[worker][index] for worker in self._workers}
             path.write_text(render_properties({**values, **listeners(values, ports)}))
 
-    def _open_links(self) -> None:
-        for worker in self._workers:
-            ports = [(pair.client, pair.controller) for pair in choose_ports(BROKERS)]
+    def _open_links(self, taken: set[int]) -> None:
+        """Choose all ports at once: a listener's is free until its broker runs, and would be chosen twice."""
+        pairs = choose_ports(BROKERS * len(self._workers), lambda port: port not in taken and is_port_free(port))
+        for number, worker in enumerate(self._workers):
+            ports = [(pair.client, pair.controller) for pair in pairs[number * BROKERS : (number + 1) * BROKERS]]
             for index, (link, listener) in enumerate(ports):
                 self._own_links.open(_link_name(worker, index), link, listener)
             self._link_ports[worker] = ports

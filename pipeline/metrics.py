@@ -86,6 +86,7 @@ class Metrics:
         )
         self.throttled = self._counter("throttled", "Refusals of the API because of load.", "number", "kind")
         self.deferred = self._counter("deferred", "Messages put on a delayed topic.", "tier", "reason")
+        self.rerouted = self._counter("rerouted", "Records found on a foreign partition and written anew.", "topic")
         self.duplicates_suppressed = self._counter(
             "duplicates_suppressed", "Records dropped because their request was settled or in hand already."
         )

@@ -9,6 +9,7 @@ import structlog
 
 from pipeline.clock import steady_s, unix_ms
 from pipeline.logs import Repeats
+from pipeline.metrics import Metrics
 from pipeline.records.codec import Headers, header_of, headers_for
 from pipeline.records.deadletter import dead_letter_headers
 
@@ -71,13 +72,15 @@ class Out(NamedTuple):
 
 
 class Misplaced:
-    """Says now and then that a producer uses another partitioner, and how many records had to be re-routed."""
+    """Counts records that have to be re-routed, and says now and then that a producer uses another partitioner."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._repeats = Repeats()
 
     def told(self, item: Item, home: int) -> None:
         """A record was found on a foreign partition."""
+        self._metrics.rerouted.labels(item.topic).inc()
         held_back = self._repeats.pass_now("misplaced", steady_s())
         if held_back is not None:
             log.warning(

@@ -81,7 +81,7 @@ class RequestJudge:
         self._consents = consents
         self._windows = windows
         self._metrics = metrics
-        self._misplaced = Misplaced()
+        self._misplaced = Misplaced(metrics)
 
     def prepare(self, item: Item) -> Prepared | list[Out]:
         """Read a request; what cannot be judged is answered at once."""

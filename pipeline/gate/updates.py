@@ -47,7 +47,7 @@ class UpdateJudge:
         self._consents = consents
         self._metrics = metrics
         self._repeats = Repeats()
-        self._misplaced = Misplaced()
+        self._misplaced = Misplaced(metrics)
 
     def apply(self, item: Item) -> list[Out]:
         """Merge one update and tell what came of it; of one that is merged again, only a change is written."""

@@ -118,7 +118,7 @@ def test_unknown_outcome_never_ends_as_if_nothing_was_sent() -> None:
 
 
 def test_foreign_partition_is_re_routed_once(tables: Tables) -> None:
-    """A record on a foreign partition goes home with its first place in a header; the second time it is given up."""
+    """A record on a foreign partition is counted and goes home, once, with its first place in a header."""
     away = (HOME + 1) % PARTITIONS
     value = making.request()
     outs = outs_of(tables, value, partition=away, offset=9, key=None, headers=[("traceparent", b"t")])
@@ -128,6 +128,8 @@ def test_foreign_partition_is_re_routed_once(tables: Tables) -> None:
     source = read_returning(out.headers).source
     assert source is not None
     assert (source["partition"], source["offset"], source["timestamp_ms"]) == (away, 9, NOW_MS)
+    counted = tables.metrics.registry.get_sample_value("wapipe_rerouted_total", {"topic": "outbound-requests"})
+    assert counted == 1
     assert parse_ready(body(outs_of(tables, value, headers=out.headers)["ready-normal"])).source[1:] == (away, 9)
     letter = outs_of(tables, value, partition=away, headers=out.headers)["dead-letter"]
     assert dict(letter.headers)["errors.code"] == b"misrouted"

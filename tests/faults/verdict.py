@@ -88,7 +88,7 @@ def find(
         back_ns: When all brokers came back, if they were away.
     """
     stats = {**stats, "max_lag_s": stats["max_lag_s"] + lag_s}
-    withdrawn = _withdrawn(events)
+    withdrawn = _withdrawn(events, rows)
     known = [
         asked(made, entrance, is_allowed=not (made["to"] in opted_out and made["request_id"] in withdrawn))
         for made, entrance in requests
@@ -118,8 +118,14 @@ def find(
     )  # fmt: skip
 
 
-def _withdrawn(events: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {event["request_id"] for event in events if event["reason"] == "consent_withdrawn"}
+def _withdrawn(events: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Ids that an opt-out may have kept from being sent: refused for it, or of unknown outcome and not sent again."""
+    taken = {row["text"] for row in rows if row["accepted"]}
+    ends = {"consent_withdrawn": set[str](), "outcome_unknown": set[str]()}
+    for event in events:
+        if event["reason"] in ends:
+            ends[event["reason"]].add(event["request_id"])
+    return ends["consent_withdrawn"] | (ends["outcome_unknown"] - taken)
 
 
 def _after_opt_out(

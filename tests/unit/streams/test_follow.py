@@ -1,0 +1,452 @@
+"""A follower hears everything from its beginning on, in order, and never believes that it is fresher than it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from pipeline.config import KafkaSettings
+from pipeline.streams import follow
+from pipeline.streams.follow import ENDS_EVERY_S, Follower
+
+TOPIC = "consent-updates"
+AWAY = KafkaError(KafkaError._TRANSPORT)
+UNKNOWN_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+MARKER = "a control record of a transaction"
+POLLS_MAX = 200
+
+
+class Message:
+    """A record, or an error, as a consumer returns it."""
+
+    def __init__(self, partition: int, offset: int, time_ms: int, text: str, error: KafkaError | None = None) -> None:
+        self.partition, self.place, self.time_ms, self.text, self._error = partition, offset, time_ms, text, error
+
+    def error(self) -> KafkaError | None:
+        """As confluent's."""
+        return self._error
+
+
+class Broker:
+    """A topic in memory, and a clock that moves with each poll.
+
+    Attributes:
+        low: First offset of each partition that is still there.
+        polled: Called before each poll with its number; ends the reading by `follower`'s stop.
+        asked_for_times: Called when a time was looked up, before its answer is used.
+        conf: Properties that consumers were made with.
+        fetchable: How many records are fetched before each poll.
+    """
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.logs: dict[int, list[Message]] = {partition: [] for partition in range(partitions)}
+        self.low = dict.fromkeys(self.logs, 0)
+        self.now_s = 1000.0
+        self.polls = 0
+        self.polled: dict[int, Callable[[], None]] = {}
+        self.asked_for_times: Callable[[], None] = lambda: None
+        self.ends_asked_s: list[float] = []
+        self.conf: list[dict[str, Any]] = []
+        self.closed = 0
+        self.errors: list[Message] = []
+        self.fetchable = 10
+        self.lists = True
+
+    def put(self, *texts: str, partition: int = 0, time_ms: int = 0) -> None:
+        """Records reach the topic."""
+        log = self.logs[partition]
+        for text in texts:
+            log.append(Message(partition, len(log), time_ms, text))
+
+    def end(self, partition: int) -> int:
+        """End of a log."""
+        return len(self.logs[partition])
+
+
+class FakeConsumer:
+    """A consumer of the topic in memory."""
+
+    def __init__(self, broker: Broker, conf: dict[str, Any]) -> None:
+        self._broker, self._at = broker, dict[int, int]()
+        self._given = set[int]()
+        self._left = 0
+        broker.conf.append(conf)
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        """Metadata: partitions, or why there are none."""
+        assert timeout > 0
+        known = self._broker.lists
+        metadata = type("TopicMetadata", (), {})()
+        metadata.partitions = dict.fromkeys(self._broker.logs) if known else {}
+        metadata.error = None if known else UNKNOWN_TOPIC
+        return type("ClusterMetadata", (), {"topics": {topic: metadata}})()
+
+    def get_watermark_offsets(self, tp: TopicPartition, timeout: float) -> tuple[int, int]:
+        """First offset and end."""
+        assert timeout > 0
+        return self._broker.low[tp.partition], self._broker.end(tp.partition)
+
+    def offsets_for_times(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """The first record that is not older; -1: there is none. The offset of the question is a time."""
+        assert timeout > 0
+        assert all(tp.offset >= 0 for tp in wanted), "a negative offset has a meaning of its own"
+        found = []
+        for tp in wanted:
+            since = (m.place for m in self._broker.logs[tp.partition] if m.time_ms >= tp.offset)
+            found.append(TopicPartition(tp.topic, tp.partition, next(since, -1)))
+        self._broker.asked_for_times()
+        return found
+
+    def assign(self, start: list[TopicPartition]) -> None:
+        """Begin here."""
+        self._at = {tp.partition: tp.offset for tp in start}
+
+    def poll(self, timeout_s: float) -> Message | None:
+        """The next record or error, or nothing after the time."""
+        broker = self._broker
+        broker.polls += 1
+        assert broker.polls < POLLS_MAX, "the reading does not end"
+        broker.polled.get(broker.polls, lambda: None)()
+        self._left = broker.fetchable
+        batch = self.consume(1, timeout_s)
+        if not batch:
+            broker.now_s += timeout_s
+        return batch[0] if batch else None
+
+    def consume(self, count: int, _timeout_s: float) -> list[Message]:
+        """What is there, as much of it as was fetched before the last poll; control records are passed, not given."""
+        broker, batch = self._broker, list[Message]()
+        if broker.errors:
+            return [broker.errors.pop(0)]
+        for partition, log in broker.logs.items():
+            while len(batch) < count and self._left and self._at[partition] < len(log):
+                message = log[self._at[partition]]
+                self._at[partition] += 1
+                self._left -= 1
+                self._given.add(partition)
+                if message.text is not MARKER:
+                    batch.append(message)
+        return batch
+
+    def position(self, tps: list[TopicPartition]) -> list[TopicPartition]:
+        """Where it is; -1001 before anything came."""
+        return [
+            TopicPartition(tp.topic, tp.partition, self._at[tp.partition] if tp.partition in self._given else -1001)
+            for tp in tps
+        ]
+
+    def close(self) -> None:
+        """The end of it."""
+        self._broker.closed += 1
+
+
+class FakeAdmin:
+    """An admin client that knows the ends."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def list_offsets(self, request: dict[TopicPartition, Any], request_timeout: float) -> dict[TopicPartition, Any]:
+        """The ends, one future per partition."""
+        assert request_timeout > 0
+        self._broker.ends_asked_s.append(self._broker.now_s)
+        return {tp: _Ended(self._broker.end(tp.partition)) for tp in request}
+
+
+class _Ended:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def result(self) -> _Ended:
+        """At once."""
+        return self
+
+
+class InlineLoop:
+    """A loop that is always free: what it is handed happens at once; closed, it refuses as a real one does."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
+        """Now."""
+        if self.closed:
+            raise RuntimeError("Event loop is closed")
+        callback(*args)
+
+
+class Reading:
+    """A follower over a broker in memory, run in the test's own thread.
+
+    Attributes:
+        heard: Texts per partition, in the order in which they were applied.
+        fresh: Per application of a batch and per poll: whether the follower had caught up by then.
+    """
+
+    def __init__(self, broker: Broker, from_ms: int | None = None) -> None:
+        self.broker = broker
+        self.heard: dict[int, list[str]] = {partition: [] for partition in broker.logs}
+        self.batches: list[int] = []
+        self.caught_up_at_batch: list[bool] = []
+        self.loop = InlineLoop()
+        self.follower = Follower(
+            KafkaSettings(), TOPIC, self._apply, cast("asyncio.AbstractEventLoop", self.loop), from_ms
+        )
+
+    def _apply(self, batch: list[Message]) -> None:
+        self.batches.append(len(batch))
+        self.caught_up_at_batch.append(self.follower.caught_up.is_set())
+        for message in batch:
+            self.heard[message.partition].append(message.text)
+
+    def run(self, polls: int) -> None:
+        """Read until that poll, as the thread does."""
+        self.broker.polled[polls] = self.follower._stop.set
+        self.follower._run()
+
+    @property
+    def texts(self) -> list[str]:
+        """What was heard of partition 0."""
+        return self.heard[0]
+
+    def lag_s(self) -> float:
+        """Age of what is known, now."""
+        return self.follower.lag_s(self.broker.now_s)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Broker]:
+    """Makes a broker that followers read from; retries come at once."""
+
+    def make(partitions: int = 1) -> Broker:
+        made = Broker(partitions)
+        monkeypatch.setattr(follow, "Consumer", lambda conf: FakeConsumer(made, conf))
+        monkeypatch.setattr(follow, "AdminClient", lambda _conf: FakeAdmin(made))
+        monkeypatch.setattr(follow, "steady_s", lambda: made.now_s)
+        monkeypatch.setattr(follow, "RETRY_S", 0.0)
+        return made
+
+    return make
+
+
+Make = Callable[..., Broker]
+
+
+# -- where it begins -------------------------------------------------------------------------------------------------
+def test_it_hears_everything_from_the_beginning(broker: Make) -> None:
+    """Without a time it begins at the first record that is left, on every partition, and goes on with what comes."""
+    kafka = broker(partitions=2)
+    kafka.put("gone", "a", "b")
+    kafka.put("x", "y", partition=1)
+    kafka.low[0] = 1
+    kafka.polled[3] = lambda: kafka.put("c")
+    reading = Reading(kafka)
+    reading.run(polls=6)
+    assert reading.heard == {0: ["a", "b", "c"], 1: ["x", "y"]}
+
+
+@pytest.mark.parametrize(("from_ms", "heard"), [(200, ["b", "c"]), (-5000, ["a", "b", "c"]), (150, ["b", "c"])])
+def test_it_hears_everything_from_a_time(broker: Make, from_ms: int, heard: list[str]) -> None:
+    """With a time it begins at the first record that is not older; a time before all times is the beginning."""
+    kafka = broker()
+    for text, time_ms in (("a", 100), ("b", 200), ("c", 300)):
+        kafka.put(text, time_ms=time_ms)
+    reading = Reading(kafka, from_ms)
+    reading.run(polls=4)
+    assert reading.texts == heard
+
+
+def test_it_begins_at_the_end_if_nothing_is_so_young(broker: Make) -> None:
+    """Older records are not heard; what comes after the end was asked for is, even before the question for the time."""
+    kafka = broker()
+    kafka.put("old", time_ms=100)
+    kafka.asked_for_times = lambda: kafka.put("meanwhile", time_ms=50)
+    reading = Reading(kafka, from_ms=200)
+    reading.run(polls=4)
+    assert reading.texts == ["meanwhile"]
+
+
+def test_it_reads_for_itself_alone(broker: Make) -> None:
+    """It joins no group and commits nothing; records of aborted transactions are not heard."""
+    kafka = broker()
+    Reading(kafka).run(polls=1)
+    (conf,) = kafka.conf
+    assert (conf["enable.auto.commit"], conf["isolation.level"]) == (False, "read_committed")
+    assert conf["enable.partition.eof"] is False, "the end is proven by offsets"
+
+
+# -- how fresh it is -------------------------------------------------------------------------------------------------
+def test_it_knows_nothing_at_first(broker: Make) -> None:
+    """Before anything was read its knowledge is infinitely old."""
+    reading = Reading(broker())
+    assert reading.lag_s() == float("inf")
+    assert not reading.follower.caught_up.is_set()
+
+
+def test_an_empty_topic_is_known_at_once(broker: Make) -> None:
+    """Nothing to read is everything read: proven by offsets, not by the lack of records."""
+    reading = Reading(broker(partitions=3))
+    reading.run(polls=2)
+    assert reading.follower.caught_up.is_set()
+    assert reading.lag_s() < 1.0
+
+
+def test_it_has_caught_up_only_when_all_is_applied(broker: Make) -> None:
+    """While records up to the end that was asked for are missing, on any partition, it is as old as before."""
+    kafka = broker(partitions=2)
+    kafka.put("a", "b", "c")
+    kafka.put("x", partition=1)
+    kafka.fetchable = 1
+    reading = Reading(kafka)
+    lags: list[float] = []
+    for poll in range(2, 6):
+        kafka.polled[poll] = lambda: lags.append(reading.lag_s())
+    reading.run(polls=6)
+    assert lags[:3] == [float("inf")] * 3
+    assert lags[3] < float("inf")
+    assert reading.caught_up_at_batch == [False] * 4, "the last record is applied before it counts"
+
+
+def test_its_age_counts_from_the_question_for_the_ends(broker: Make) -> None:
+    """What was written after the ends were asked for may be unknown, however late they were reached."""
+    kafka = broker()
+    kafka.put(*"abcd")
+    kafka.fetchable = 1
+
+    def time_passes() -> None:
+        kafka.now_s += 10.0
+
+    kafka.polled.update({2: time_passes, 3: time_passes})
+    ages: list[float] = []
+    kafka.polled[5] = lambda: ages.append(reading.lag_s())
+    reading = Reading(kafka)
+    reading.run(polls=6)
+    assert kafka.ends_asked_s[0] == 1000.0
+    assert ages == [20.0]
+
+
+def test_it_grows_old_while_it_is_behind(broker: Make) -> None:
+    """Records that cannot be fetched make its knowledge older and older; it does not move its end closer."""
+    kafka = broker()
+    reading = Reading(kafka)
+
+    def stuck() -> None:
+        kafka.put("late")
+        kafka.fetchable = 0
+
+    def resumes() -> None:
+        assert reading.lag_s() > 2.0
+        assert len(kafka.ends_asked_s) == asked[0], "no newer end is asked for"
+        kafka.fetchable = 10
+
+    asked: list[int] = []
+    kafka.polled.update({5: stuck, 10: lambda: asked.append(len(kafka.ends_asked_s)), 20: resumes})
+    reading.run(polls=24)
+    assert reading.texts == ["late"]
+    assert reading.lag_s() < 1.5
+
+
+def test_the_ends_are_asked_for_twice_a_second(broker: Make) -> None:
+    """While it is at the end it proves its freshness regularly, and not with every poll."""
+    kafka = broker()
+    reading = Reading(kafka)
+    reading.run(polls=21)
+    gaps = {after - before for before, after in zip(kafka.ends_asked_s, kafka.ends_asked_s[1:], strict=False)}
+    assert gaps == {ENDS_EVERY_S}
+    assert reading.lag_s() <= 2 * ENDS_EVERY_S
+
+
+def test_what_is_no_record_is_passed(broker: Make) -> None:
+    """The marker of a transaction stands at the end of the log and is never given: it is no reason to be behind."""
+    kafka = broker()
+    kafka.put("a", MARKER)
+    reading = Reading(kafka)
+    reading.run(polls=6)
+    assert reading.texts == ["a"]
+    assert reading.follower.caught_up.is_set()
+
+
+# -- trouble ---------------------------------------------------------------------------------------------------------
+def test_errors_are_no_records(broker: Make) -> None:
+    """An error among the records is left out; the records are heard."""
+    kafka = broker()
+    kafka.put("a")
+    kafka.errors.append(Message(0, -1, 0, "", AWAY))
+    reading = Reading(kafka)
+    reading.run(polls=4)
+    assert reading.texts == ["a"]
+    assert all(reading.batches), "there are no empty batches"
+
+
+def test_it_comes_back_when_kafka_does(broker: Make) -> None:
+    """A lost connection ends nothing: it begins anew, and meanwhile its knowledge only grows older."""
+    kafka = broker()
+    kafka.put("a")
+    reading = Reading(kafka)
+
+    def lost() -> None:
+        kafka.now_s += 5.0
+        raise KafkaException(AWAY)
+
+    ages: list[float] = []
+    kafka.polled.update({4: lost, 5: lambda: ages.append(reading.lag_s())})
+    reading.run(polls=8)
+    assert reading.texts == ["a", "a"], "from the same beginning"
+    assert ages[0] >= 5.0
+    assert reading.lag_s() < 1.0
+    assert kafka.closed == len(kafka.conf) == 2, "no client is left over"
+
+
+def test_a_topic_that_is_not_there_yet_is_waited_for(broker: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without metadata it tries again, and knows nothing."""
+    kafka = broker()
+    kafka.put("a")
+    kafka.lists = False
+    tries = FakeConsumer.list_topics
+
+    def appears(consumer: FakeConsumer, topic: str, timeout: float) -> Any:
+        answer = tries(consumer, topic, timeout)
+        assert reading.lag_s() == float("inf")
+        kafka.lists = len(kafka.conf) >= 2
+        return answer
+
+    monkeypatch.setattr(FakeConsumer, "list_topics", appears)
+    reading = Reading(kafka)
+    reading.run(polls=3)
+    assert len(kafka.conf) == 3
+    assert reading.texts == ["a"]
+
+
+def test_it_ends_with_its_loop(broker: Make) -> None:
+    """A closed loop is nobody who listens: the thread ends, and leaves no client behind."""
+    kafka = broker()
+    reading = Reading(kafka)
+    kafka.put("a")
+    reading.loop.closed = True
+    reading.follower._run()
+    assert reading.texts == []
+    assert kafka.closed == 1
+
+
+async def test_a_thread_reads_and_the_loop_applies(broker: Make) -> None:
+    """Batches are applied on the loop's thread; `stop` ends the reading for good."""
+    kafka = broker()
+    kafka.put("a", "b")
+    applied: list[tuple[str, threading.Thread]] = []
+
+    def apply(batch: list[Message]) -> None:
+        applied.extend((message.text, threading.current_thread()) for message in batch)
+
+    follower = Follower(KafkaSettings(), TOPIC, apply, asyncio.get_running_loop())
+    follower.start()
+    await asyncio.wait_for(follower.caught_up.wait(), 30.0)
+    await follower.stop()
+    assert [text for text, _ in applied] == ["a", "b"]
+    assert {thread for _, thread in applied} == {threading.main_thread()}
+    assert not follower._thread.is_alive()
+    assert kafka.closed == 1

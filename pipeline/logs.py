@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -19,6 +20,8 @@ import structlog
 from pipeline.clock import rfc3339, unix_ms
 
 REPEAT_EVERY_S = 10.0
+REPEAT_KINDS_MAX = 1000
+FOREIGN = ("aiokafka", "faust", "mode", "aiohttp", "asyncio")
 SECRET_CHARS_MIN = 12
 """A secret with the word that gives it away is longer than this."""
 _SECRET = re.compile(r"(?i)(bearer\s+|d360-api-key['\":=\s]+|access_token['\":=\s]+)[A-Za-z0-9._~+/=|-]{6,}")
@@ -83,6 +86,7 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(ForeignRepeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -137,5 +141,28 @@ class Repeats:
         if now_s - last < self._every_s:
             self._last[kind] = (last, held + 1)
             return None
+        if len(self._last) >= REPEAT_KINDS_MAX:
+            self._last.clear()
         self._last[kind] = (now_s, 0)
         return held
+
+
+class ForeignRepeats(logging.Filter):
+    """Holds back what libraries say again and again, such as that a broker cannot be reached, ten times a second.
+
+    A line is the same if its logger, level and text before formatting are; the next one that passes says how many
+    were held back. Lines of this program are not touched: they are limited where they are written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeats = Repeats()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if not record.name.startswith(FOREIGN) or not isinstance(record.msg, str):
+            return True
+        held = self._repeats.pass_now(f"{record.name} {record.levelno} {record.msg}", time.monotonic())
+        if held:
+            record.suppressed = held
+        return held is not None

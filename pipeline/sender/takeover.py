@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from pipeline.errors import InvariantBroken
+from pipeline.logs import Repeats
 from pipeline.records.ledger import ledger_record
 from pipeline.sender.attempt_age import AGE_MIN_S
 from pipeline.sender.context import KAFKA_RETRY_S, Context
@@ -93,12 +94,14 @@ class Takeover:
         self._scheduling.wake(lane)
 
     async def _until_kafka_answers(self, lane: Lane, work: Any, *args: Any) -> Any:
+        repeats = Repeats()
         while True:
             await self._ctx.ours(lane)
             try:
                 return await asyncio.to_thread(work, *args)
             except (KafkaException, TimeoutError) as exc:
-                log.warning("takeover_waits_for_kafka", lane=lane.key, error=str(exc))
+                if repeats.pass_now("takeover", self._ctx.steady_s()) is not None:
+                    log.warning("takeover_waits_for_kafka", lane=lane.key, error=str(exc))
                 await asyncio.sleep(KAFKA_RETRY_S)
 
     def _history(self, lane: Lane) -> tuple[LedgerState, int]:

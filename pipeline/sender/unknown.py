@@ -11,7 +11,7 @@ from typing import Literal
 import structlog
 from confluent_kafka import KafkaException
 
-from pipeline.logs import masked
+from pipeline.logs import Repeats, masked
 from pipeline.records.codec import encode
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.evidence import Evidence, Proof
@@ -185,12 +185,14 @@ class Unknowns:
         await self._end(lane, job, event, "policy", None)
 
     async def _read_on(self, lane: Lane) -> None:
+        repeats = Repeats()
         while True:
             await self._ctx.ours(lane)
             try:
                 await self._tail.catch_up(lane)
             except (KafkaException, TimeoutError) as exc:
-                log.warning("ledger_waits_for_kafka", lane=lane.key, error=str(exc))
+                if repeats.pass_now("ledger", self._ctx.steady_s()) is not None:
+                    log.warning("ledger_waits_for_kafka", lane=lane.key, error=str(exc))
                 await asyncio.sleep(KAFKA_RETRY_S)
             else:
                 return

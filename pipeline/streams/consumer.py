@@ -19,6 +19,7 @@ from mode import Service
 
 from pipeline.clock import steady_s
 from pipeline.errors import InvariantBroken
+from pipeline.logs import Repeats
 from pipeline.streams.peek import first_record
 
 log = structlog.get_logger(__name__)
@@ -265,13 +266,15 @@ class HardenedConsumer(driver.Consumer):
         Transactions and retention leave such gaps; a record that the framework dropped would, too. Nothing of the
         partition is committed before it is known which.
         """
+        repeats = Repeats()
         while not self.should_stop:
             await self.sleep(GAP_LOOK_S)
             for tp, expected, seen in self.app.windows.gaps():
                 try:
                     first = await asyncio.to_thread(first_record, self.app.settings.kafka, tp, expected)
                 except (KafkaException, TimeoutError) as exc:
-                    log.warning("gap_check_waits_for_kafka", topic=tp[0], partition=tp[1], error=str(exc))
+                    if repeats.pass_now("gap", steady_s()) is not None:
+                        log.warning("gap_check_waits_for_kafka", topic=tp[0], partition=tp[1], error=str(exc))
                     break
                 if first < seen:
                     lost = f"{tp[0]}/{tp[1]}: record {first} was not delivered, {seen} was"

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.clock import steady_s
 from pipeline.config import KafkaSettings
+from pipeline.logs import Repeats
 from pipeline.streams.client import librdkafka, reader_conf
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Follower:
         self._kafka, self._topic, self._on_batch, self._loop = kafka, topic, on_batch, loop
         self.from_ms = from_ms
         self._fresh_as_of = float("-inf")
+        self._repeats = Repeats()
         self.caught_up = asyncio.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"follow-{topic}", daemon=True)
@@ -75,7 +77,9 @@ class Follower:
             try:
                 self._read()
             except KafkaException as exc:
-                log.warning("follower_lost_kafka", topic=self._topic, error=str(exc))
+                held = self._repeats.pass_now("lost", steady_s())
+                if held is not None:
+                    log.warning("follower_lost_kafka", topic=self._topic, error=str(exc), suppressed=held)
                 self._stop.wait(RETRY_S)
             except RuntimeError:
                 return  # the loop is closed: nobody listens any more

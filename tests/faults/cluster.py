@@ -29,6 +29,7 @@ from tests.faults.proxy import Links
 
 BROKERS: Final = 3
 ADMIN_TIMEOUT_S: Final = 5.0
+ASK_TIMEOUT_S: Final = 0.2
 
 
 class LinkedKafka(EmbeddedKafka):
@@ -66,6 +67,14 @@ class LinkedKafka(EmbeddedKafka):
     def thaw(self, index: int) -> None:
         """SIGCONT a broker."""
         self._signal(index, signal.SIGCONT)
+
+    def answers(self) -> bool:
+        """Whether a metadata request is answered, and names all brokers."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        try:
+            return len(admin.list_topics(timeout=ASK_TIMEOUT_S).brokers) == BROKERS
+        except KafkaException:
+            return False
 
     def is_in_sync(self) -> bool:
         """Whether all brokers run and every partition has all its replicas in sync."""

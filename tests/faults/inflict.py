@@ -61,6 +61,7 @@ class Inflictor:
         self.lost_answers = 0
         self.thawed: list[tuple[str, float]] = []
         self.brokers_back_s: float | None = None
+        self._is_starting_brokers = False
 
     def start(self) -> None:
         """The schedule's time begins now."""
@@ -69,6 +70,8 @@ class Inflictor:
     def step(self) -> None:
         """Begin and end what is due."""
         now_s = monotonic() - self._began_s
+        if self._is_starting_brokers and self._kafka.answers():
+            self.brokers_back_s, self._is_starting_brokers = monotonic(), False
         while self._ends and self._ends[0][0] <= now_s:
             _, _, fault, end = heapq.heappop(self._ends)
             end()
@@ -173,7 +176,7 @@ class Inflictor:
         def come_back() -> None:
             for index in range(BROKERS):
                 self._kafka.begin(index)
-            self.brokers_back_s = monotonic()
+            self._is_starting_brokers = True
 
         return come_back
 

@@ -168,3 +168,23 @@ def test_repeats_are_held_back_and_counted() -> None:
     assert repeats.pass_now("b", 109.9) == 0
     assert repeats.pass_now("a", 110.0) == 2
     assert repeats.pass_now("a", 120.0) == 0
+
+
+def test_libraries_repeat_themselves_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same line of a library passes once in ten seconds and then says how often it was held back; ours always."""
+    now_s = 100.0
+    monkeypatch.setattr("pipeline.logs.time.monotonic", lambda: now_s)
+    passes = logs.ForeignRepeats().filter
+
+    def line(name: str, text: str, *args: object) -> logging.LogRecord:
+        return logging.LogRecord(name, logging.ERROR, __file__, 1, text, args, None)
+
+    assert passes(line("aiokafka", "cannot connect to node %s", 1))
+    assert not passes(line("aiokafka", "cannot connect to node %s", 2))
+    assert passes(line("aiokafka", "another one"))
+    assert passes(line("pipeline.gate", "mine"))
+    assert passes(line("pipeline.gate", "mine"))
+    now_s += logs.REPEAT_EVERY_S
+    again = line("aiokafka", "cannot connect to node %s", 3)
+    assert passes(again)
+    assert vars(again)["suppressed"] == 1

@@ -34,6 +34,17 @@ def bench() -> Iterator[Make]:
     yield make
     for one in made:
         one.close()
+        assert not one.crashes
+
+
+def finish(world: Bench, lane: Lane, request_id: str) -> None:
+    """A message in memory is sent, settled, and its event written."""
+    one = lane.jobs[request_id]
+    world.writes(lane, "attempt", request_id, source=one.message.record["source"])
+    world.writes(lane, "settled", request_id, place=one.places[0], event=EVENT)
+    lane.ledger.ids[request_id].event = None
+    world.ctx.acknowledge_job(lane, one)
+    world.scheduling.finished(lane, one)
 
 
 def settle(world: Bench, lane: Lane, request_id: str = "r-1", topic: str = "ready-normal", **fields: Any) -> int:
@@ -315,18 +326,15 @@ def test_a_settled_request_survives_a_hand_over_until_its_record_is_committed(be
     lane = world.opened()
     stuck, done = world.ready("r-1"), world.ready("r-2", 1, recipient=BOB)
     world.deliver(stuck, done)
-    world.writes(lane, "attempt", "r-2")
-    world.writes(lane, "settled", "r-2", event={**EVENT, "recipient": BOB})
-    two = lane.jobs["r-2"]
-    lane.ledger.ids["r-2"].event = None
-    world.ctx.acknowledge_job(lane, two)
-    world.scheduling.finished(lane, two)
+    finish(world, lane, "r-2")
     for n in range(3):
         world.pass_by(200.0)
         settle(world, lane, f"x-{n}")
     lane = handed_over(world, 3)
     world.deliver(stuck, done)
+    world.run_for(1.0)
     assert sorted(lane.jobs) == ["r-1"]
+    assert {event["event_id"] for event in world.log("outbound-events")} == {"end-r-1"}, "told again, as the same event"
 
 
 def test_an_orderly_hand_over_makes_no_tokens(bench: Make) -> None:

@@ -38,6 +38,7 @@ def bench() -> Iterator[Make]:
     yield make
     for one in made:
         one.close()
+        assert not one.crashes
 
 
 def fails(error: Exception) -> Callable[[], None]:

@@ -160,7 +160,9 @@ class Sender:
     async def _assigned(self, partitions: frozenset[TP], generation: int) -> None:
         self._metrics.rebalances.inc()
         owned = self._settings.lanes()
-        for partition in sorted({tp.partition for tp in partitions}):
+        assigned = sorted({tp.partition for tp in partitions})
+        self._handover.forget_others(assigned)
+        for partition in assigned:
             if partition not in owned:
                 continue
             number, shard = owned[partition]

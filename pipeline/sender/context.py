@@ -18,6 +18,7 @@ from pipeline.records.codec import Headers
 from pipeline.sender.account import AccountState
 from pipeline.sender.jobs import Job, Place
 from pipeline.sender.lane import Lane
+from pipeline.sender.ledger_state import LedgerState
 from pipeline.sender.optouts import OptOuts
 from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.lease import Lease
@@ -49,7 +50,12 @@ class Stream(Protocol):
 
 @dataclass(slots=True)
 class Context:
-    """Everything that is one per process."""
+    """Everything that is one per process.
+
+    Attributes:
+        kept: What the ledgers of lanes said that were handed over in good order, until the next assignment: most lanes
+            come back, and then only what was written since has to be read.
+    """
 
     settings: Settings
     loop: asyncio.AbstractEventLoop
@@ -61,6 +67,7 @@ class Context:
     metrics: Metrics
     owner: str
     lanes: dict[int, Lane] = field(default_factory=dict)
+    kept: dict[int, LedgerState] = field(default_factory=dict)
     random: random.Random = field(default_factory=random.Random)
     settled_count: int = 0
 
@@ -138,10 +145,16 @@ class Context:
                 lane.kafka_away = False
                 return receipt
 
-    def acknowledge(self, lane: Lane, places: list[Place]) -> None:
-        """Mark records as finished. After the lane was lost this changes nothing."""
+    def acknowledge(self, lane: Lane, places: list[Place], request_id: str | None = None) -> None:
+        """Mark records as finished. After the lane was lost this changes nothing.
+
+        Args:
+            request_id: Of what they stand for: the ledger must tell of it until they are committed.
+        """
         if lane.closed:
             return
+        if request_id is not None:
+            lane.finished.extend((place, request_id) for place in places)
         windows = self.stream.windows
         for topic, partition, offset in places:
             windows.done((topic, partition), offset)
@@ -149,7 +162,4 @@ class Context:
     def acknowledge_job(self, lane: Lane, job: Job) -> None:
         """Mark all records that stand for a job as finished."""
         places, job.places = job.places, []
-        known = lane.ledger.of(job.message.request_id)
-        if known is not None:
-            lane.finished.extend((place, known.first_offset) for place in places)
-        self.acknowledge(lane, places)
+        self.acknowledge(lane, places, job.message.request_id)

@@ -139,7 +139,7 @@ class Finish:
             event = self.event(job, "deferred", reason=reason, attempt=job.attempt or None, due_at_ms=due_ms)
             await self.write_event(lane, event, job.trace)
         await self._ctx.ours(lane)
-        self._ctx.acknowledge(lane, replaced)
+        self._ctx.acknowledge(lane, replaced, job.message.request_id)
 
     async def hop(self, lane: Lane, job: Job, place: Place) -> None:
         """Renew the copy of a message that is still waiting when its copy matures; no event."""
@@ -153,7 +153,7 @@ class Finish:
         await self._ctx.ours(lane)
         if place in job.places:
             job.places.remove(place)
-            self._ctx.acknowledge(lane, [place])
+            self._ctx.acknowledge(lane, [place], job.message.request_id)
 
     async def _copy(self, lane: Lane, job: Job, reason: str, due_ms: int, rest_ms: int, *, via_gate: bool) -> None:
         job.reason = reason
@@ -188,7 +188,7 @@ class Finish:
         reason = "request_id_conflict" if conflict else "duplicate"
         await self.write_event(lane, self.event(job, "duplicate", reason=reason), job.trace)
         await self._ctx.ours(lane)
-        self._ctx.acknowledge(lane, [place])
+        self._ctx.acknowledge(lane, [place], job.message.request_id)
 
     async def repeat(self, lane: Lane, request_id: str, place: Place) -> None:
         """The record of a request that is settled came again: write what is missing, acknowledge it."""
@@ -197,7 +197,7 @@ class Finish:
             await self.write_event(lane, state.event)
             state.event = None
         await self._ctx.ours(lane)
-        self._ctx.acknowledge(lane, [place])
+        self._ctx.acknowledge(lane, [place], request_id)
 
     async def dead_letter(
         self, lane: Lane, place: Place, key: bytes | None, value: bytes | None, headers: Any, code: str, why: str

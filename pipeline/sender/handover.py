@@ -6,6 +6,7 @@ stop → finish what is in flight → settle → (commit, by the stream) → mar
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import structlog
 from confluent_kafka import KafkaException
@@ -57,12 +58,20 @@ class Handover:
     def close_all(self) -> None:
         """Nothing may be done for these lanes any more, but to write down an answer that still comes."""
         for lane in self._ctx.lanes.values():
+            # With a write whose fate is open, or others' records in between, the memory may differ from the log.
+            if lane.is_open and not lane.tasks and not lane.unknown and self._ctx.may_act(lane):
+                self._ctx.kept[lane.partition] = lane.ledger
             lane.closed = True
             if lane.timer is not None:
                 lane.timer.cancel()
             # Whoever owns it now says why it stands still.
             self._ctx.metrics.show_stops(lane.number, ())
         self._ctx.lanes.clear()
+
+    def forget_others(self, partitions: Collection[int]) -> None:
+        """Lanes were assigned: what is kept of any other one is of no use here."""
+        for partition in self._ctx.kept.keys() - set(partitions):
+            del self._ctx.kept[partition]
 
     async def mark(self, lane: Lane) -> None:
         """Publish from where the next owner must read the ledger. An old mark only makes that longer."""
@@ -90,10 +99,11 @@ class Handover:
     def needed(self, lane: Lane) -> int:
         """The oldest ledger offset about a request whose record, or any copy of it, is not committed."""
         committed = self._ctx.stream.committed
-        still = [(place, first) for place, first in lane.finished if (committed(place[:2]) or 0) <= place[2]]
+        still = [(place, one) for place, one in lane.finished if (committed(place[:2]) or 0) <= place[2]]
         lane.finished.clear()
         lane.finished.extend(still)
-        needed = min((first for _, first in still), default=lane.ledger.next_offset)
+        firsts = (lane.ledger.of(one) for _, one in still)
+        needed = min((known.first_offset for known in firsts if known is not None), default=lane.ledger.next_offset)
         doubt_ms = lane.oldest_doubt_ms
         told_apart_ms = doubt_ms - LOOK_BACK_MS if doubt_ms is not None else None
         for request_id, known in lane.ledger.ids.items():

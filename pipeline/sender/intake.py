@@ -173,12 +173,12 @@ class Intake:
         """Another record of a message in memory: a copy of it come back, newest or older, or its source again."""
         if not self._scheduling.is_delayed(record.place[0]):
             if job.deferred and job.copy_ms:
-                self._ctx.acknowledge(lane, [record.place])  # the copy stands for it
+                self._ctx.acknowledge(lane, [record.place], job.message.request_id)  # the copy stands for it
             else:
                 job.places.append(record.place)
             return
         if record.timestamp_ms < job.copy_ms:
-            self._ctx.acknowledge(lane, [record.place])  # a newer copy stands for it
+            self._ctx.acknowledge(lane, [record.place], job.message.request_id)  # a newer copy stands for it
             return
         self._ctx.acknowledge_job(lane, job)
         job.places.append(record.place)

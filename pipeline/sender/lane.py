@@ -111,7 +111,7 @@ class Lane:
         self.tasks: set[asyncio.Task[None]] = set()
         self.backlog = [0, 0, 0]
         self.paused: set[tuple[str, int]] = set()
-        self.finished: deque[tuple[Place, int]] = deque(maxlen=FINISHED_MAX)
+        self.finished: deque[tuple[Place, str]] = deque(maxlen=FINISHED_MAX)
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = float("inf")
         self.gather_s = gather_of(self.limit)

@@ -188,12 +188,12 @@ class LedgerState:
         """Ids with an attempt whose outcome nobody knows."""
         return [request_id for request_id, state in self.ids.items() if state.open and not state.settled]
 
-    def forget_older(self, before_ms: int) -> None:
+    def forget_older(self, before_ms: int, kept: frozenset[str] = frozenset()) -> None:
         """Drop ids that were settled before a broker time and whose event is written."""
         old = [
             (request_id, state)
             for request_id, state in self.ids.items()
-            if state.settled and state.event is None and state.last_ms < before_ms
+            if state.settled and state.event is None and state.last_ms < before_ms and request_id not in kept
         ]
         for request_id, state in old:
             self._forget(request_id, state)

@@ -62,7 +62,7 @@ class LedgerReader:
         self._topic = settings.topic("send-ledger")
 
     def read(self, partition: int, start: int, end: int, apply: Apply) -> int:
-        """Apply all records of [start, end); returns the offset after the last one.
+        """Apply all records of [start, end) that Kafka still has; returns the offset after the last one.
 
         Raises:
             KafkaException: Kafka cannot be reached.
@@ -72,8 +72,10 @@ class LedgerReader:
             return start
         consumer = Consumer(reader_conf(self._settings.kafka, **{"enable.partition.eof": False}))
         try:
-            consumer.assign([TopicPartition(self._topic, partition, start)])
-            position, empty = start, 0
+            # Retention may have taken the beginning, or all of it: then nothing would ever come.
+            low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=KAFKA_TIMEOUT_S)
+            position, empty = max(start, low), 0
+            consumer.assign([TopicPartition(self._topic, partition, position)])
             while position < end:
                 batch = consumer.consume(BATCH_RECORDS, POLL_S)
                 empty = 0 if batch else empty + 1

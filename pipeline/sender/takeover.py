@@ -52,8 +52,9 @@ class Takeover:
         """
         began_s = self._ctx.steady_s()
         await self._account_follower.caught_up.wait()
-        # Step 1: read the ledger from the mark, or from the dedupe window, whichever comes first.
-        state, end = await self._until_kafka_answers(lane, self._history, lane)
+        # Step 1: read the ledger from the mark, or from the dedupe window, whichever comes first; or read on.
+        kept = self._ctx.kept.pop(lane.partition, None)
+        state, end = await self._until_kafka_answers(lane, self._history, lane, kept)
         is_ours = False
         while not is_ours:
             # Step 2: from here on our generation acts. A group that was made anew counts from 1 again: go on from the
@@ -63,8 +64,7 @@ class Takeover:
             receipt = await self._finish.write_unread(lane, opened)
             opened_s = self._ctx.steady_s()
             # Step 3: what predecessors wrote between our reading and our opening; if one took our number, once more.
-            read = self._reader.read, lane.partition, end, receipt.offset + 1, state.apply
-            end = await self._until_kafka_answers(lane, *read)
+            end = await self._until_kafka_answers(lane, self._read_on, lane, state, end, receipt.offset + 1)
             if state.generation != lane.generation:
                 raise InvariantBroken(f"{lane.key}: generation {state.generation} acts, ours is {lane.generation}")
             is_ours = state.opened_by(lane.generation) == receipt.offset
@@ -104,8 +104,11 @@ class Takeover:
                     log.warning("takeover_waits_for_kafka", lane=lane.key, error=str(exc))
                 await asyncio.sleep(KAFKA_RETRY_S)
 
-    def _history(self, lane: Lane) -> tuple[LedgerState, int]:
+    def _history(self, lane: Lane, kept: LedgerState | None) -> tuple[LedgerState, int]:
         """Fold the ledger into a state; blocks, in a thread."""
+        if kept is not None:
+            end = self._reader.end(lane.partition)
+            return kept, self._read_on(lane, kept, kept.next_offset, end)
         window_ms = int(self._ctx.settings.sender.dedupe_window_s * 1000)
         if lane.pairs is not None:
             window_ms = max(window_ms, PAIR_MEMORY_MS)
@@ -119,6 +122,10 @@ class Takeover:
             state.last_attempt_ms = last_ms
         self._reader.read(lane.partition, start, end, state.apply)
         return state, end
+
+    def _read_on(self, lane: Lane, state: LedgerState, start: int, end: int) -> int:
+        """Fold what was written since; after a failure, from where it broke off. Blocks, in a thread."""
+        return self._reader.read(lane.partition, max(start, state.next_offset), end, state.apply)
 
     def _standings(self, lane: Lane) -> dict[str, Standing]:
         return self._reader.standings(self._group, [*self._ready, *self._delayed], lane.partition)

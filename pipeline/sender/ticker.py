@@ -84,7 +84,7 @@ class Ticker:
             doubt_ms = lane.oldest_doubt_ms
             if doubt_ms is not None:  # statuses read as evidence are told apart by the message ids that are known
                 before_ms = min(before_ms, doubt_ms - LOOK_BACK_MS)
-            lane.ledger.forget_older(before_ms)
+            lane.ledger.forget_older(before_ms, frozenset(one for _, one in lane.finished))
 
     def _figures(self, lane: Lane) -> None:
         metrics, now_s, now_ms = self._ctx.metrics, self._ctx.steady_s(), self._ctx.unix_ms()

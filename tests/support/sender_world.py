@@ -49,7 +49,7 @@ class World:
 
     def __init__(self, plan: Plan, trace: Callable[[str], None] | None = None) -> None:
         self.plan, self._trace = plan, trace
-        self.chance = random.Random(plan.seed)
+        self.chance, self._memory = random.Random(plan.seed), random.Random(f"{plan.seed}/kept")
         self.clock = Clock()
         self.settings = settings_of(plan)
         self.violations: list[str] = []
@@ -124,6 +124,7 @@ class World:
         self.group_generation = 1 if anew else self.group_generation + 1
         skews_s = self.plan.skews_s
         process = SimProcess(self, len(self._processes) + 1, skews_s[len(self._processes) % len(skews_s)])
+        self._remember(process)
         self._processes.append(process)
         self.owner = process
         self.say(f"== P{process.generation} gets the lanes, group generation {self.group_generation}")
@@ -136,6 +137,13 @@ class World:
                 self.at(self.now_s + lag_s, self._fetch, process, tp)
         self.at(self.now_s + 1.0, self._beat, process)
         self.at(self.now_s + COMMIT_EVERY_S, self._commit_again, process)
+
+    def _remember(self, process: SimProcess) -> None:
+        """Now and then the lanes go to one that had them before, and kept what their ledgers said."""
+        before = next((old for old in reversed(self._processes) if old.ctx.kept), None)
+        if before is not None and self._memory.random() < 0.7:
+            process.ctx.kept.update(before.ctx.kept)
+            before.ctx.kept.clear()
 
     def _beat(self, process: SimProcess) -> None:
         if process.loop.dead or process.is_told:

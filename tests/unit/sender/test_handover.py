@@ -116,10 +116,13 @@ def test_after_the_hand_over_nothing_is_done_for_a_lane(bench: Make) -> None:
     world.run_for(1.0)
     assert world.pumped == [["r-1"]]
     world.scheduling.look_at(lane, world.now_s + 10.0)
+    timer = lane.timer
+    assert timer is not None
     world.ctx.metrics.show_stops(lane.number, ("webhook",))
     world.run(world.handover.hand_over())
     assert [mark["id"] for mark in world.log(MARKS)] == [LANE]
     assert lane.closed
+    assert timer.cancelled()
     assert not world.ctx.lanes
     assert not world.ctx.may_act(lane)
     world.ctx.acknowledge_job(lane, lane.jobs["r-1"])
@@ -295,11 +298,12 @@ def test_no_mark_is_better_than_a_wrong_one(bench: Make) -> None:
 
 # -- from hand to hand -----------------------------------------------------------------------------------------------
 def handed_over(world: Bench, generation: int) -> Lane:
-    """The next owner's lane, after an orderly hand-over and a commit."""
+    """The next owner's lane, in a process that never had it, after an orderly hand-over and a commit."""
     world.run(world.handover.drain())
     world.commit()
     world.run(world.handover.hand_over())
     world.stream.windows.forget_all()
+    world.ctx.kept.clear()
     world.run_for(1.0)
     return world.opened(generation)
 
@@ -349,3 +353,85 @@ def test_an_orderly_hand_over_makes_no_tokens(bench: Make) -> None:
     assert "r-1" not in lane.ledger.ids
     assert (lane.ledger.last_attempt_ms or 0) - BASE_MS < 1000
     assert lane.bucket.tokens(world.now_s) == pytest.approx(0.1 * (world.now_s - 0.6), abs=0.2)
+
+
+def later(world: Bench, lane: Lane) -> None:
+    """Others are settled and committed for longer than the dedupe window."""
+    for n in range(3):
+        world.pass_by(200.0)
+        settle(world, lane, f"x-{n}", "ready-urgent")
+        world.commit()
+
+
+def test_a_record_told_again_is_needed_until_it_is_committed(bench: Make) -> None:
+    """The second owner, too, remembers a settled request whose record is finished behind an unfinished one."""
+    world = bench(dedupe_window_s=60, profile="v1")
+    lane = world.opened()
+    stuck, done = world.ready("r-1"), world.ready("r-2", 1, recipient=BOB)
+    world.deliver(stuck, done)
+    finish(world, lane, "r-2")
+    lane = handed_over(world, 3)
+    world.deliver(stuck, done)
+    world.run_for(1.0)
+    later(world, lane)
+    lane = handed_over(world, 4)
+    world.deliver(stuck, done)
+    assert sorted(lane.jobs) == ["r-1"], "r-2 is not sent again"
+
+
+def test_a_source_is_needed_though_its_copy_is_committed(bench: Make) -> None:
+    """A message that was copied and sent from its copy is remembered until its source is committed, too."""
+    world = bench(dedupe_window_s=60, profile="v1")
+    lane = world.opened()
+    stuck, done = world.ready("r-1"), world.ready("r-2", 1, recipient=BOB)
+    world.deliver(stuck, done)
+    world.run(world.finish.defer(lane, lane.jobs["r-2"], "throttled", world.ctx.unix_ms() + 3000))
+    world.deliver(*world.kafka.log("delayed-retry"))
+    finish(world, lane, "r-2")
+    world.commit()
+    later(world, lane)
+    lane = handed_over(world, 4)
+    world.deliver(stuck, done)
+    assert sorted(lane.jobs) == ["r-1"], "r-2 is not sent again"
+
+
+# -- what is kept of a lane that comes back ----------------------------------------------------------------------------
+def test_a_lane_that_comes_back_is_read_on(bench: Make) -> None:
+    """After a hand-over in good order only what was written since is read; all that was known is known."""
+    world = bench()
+    lane = world.opened()
+    settle(world, lane, "r-1", "ready-normal")
+    known = lane.ledger
+    world.run(world.handover.drain())
+    world.run(world.handover.hand_over())
+    world.ledger(record("opened", 3), record("attempt", 3, "r-9"))
+    world.handover.forget_others([lane.partition])
+    back = world.opened(4)
+    assert back.ledger is known
+    assert back.ledger.unknown_ids() == ["r-9"]
+    assert back.ledger.ids["r-1"].settled
+
+
+def test_what_is_kept_of_other_lanes_is_forgotten(bench: Make) -> None:
+    """Nothing is kept of a lane that goes to somebody else."""
+    world = bench()
+    world.opened()
+    world.run(world.handover.hand_over())
+    assert world.ctx.kept
+    world.handover.forget_others([])
+    assert not world.ctx.kept
+
+
+def test_nothing_is_kept_without_a_lease(bench: Make) -> None:
+    """A late answer of an expelled owner lands behind the next owner's records: its memory would pass over those."""
+    world = bench()
+    lane = world.opened()
+    world.writes(lane, "attempt", "r-1")
+    world.stream.lease.revoke()
+    world.ledger(record("opened", 3), record("attempt", 3, "r-9"))
+    world.run(world.finish.write_ledger(lane, record("settled", 2, "r-1", event=EVENT), owned=False))
+    world.run(world.handover.drain())
+    world.run(world.handover.hand_over())
+    world.stream.lease.renew(1e9)
+    back = world.opened(4)
+    assert back.ledger.unknown_ids() == ["r-9"]

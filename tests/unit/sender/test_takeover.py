@@ -270,8 +270,8 @@ def test_a_lane_that_is_lost_is_not_opened(bench: Make, waits: Callable[[Bench],
 def test_nobody_opens_a_lane_without_a_lease(bench: Make) -> None:
     """While it is not certain that the lane is ours, no `opened` is written: it would silence the real owner."""
     world = bench()
-    world.stream.lease.revoke()
     lane = world.lane()
+    world.reader.hooks["begin_and_end"] = [world.stream.lease.revoke]
     world.opening(lane)
     world.run_for(LONG_S)
     assert not world.log(LEDGER)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from pipeline.config import KafkaSettings
 from pipeline.streams import follow
-from pipeline.streams.follow import ENDS_EVERY_S, Follower
+from pipeline.streams.follow import BATCH_RECORDS, ENDS_EVERY_S, Follower
 
 TOPIC = "consent-updates"
 AWAY = KafkaError(KafkaError._TRANSPORT)
@@ -269,6 +269,17 @@ def test_it_begins_at_the_end_if_nothing_is_so_young(broker: Make) -> None:
     reading = Reading(kafka, from_ms=200)
     reading.run(polls=4)
     assert reading.texts == ["meanwhile"]
+
+
+def test_what_is_there_comes_in_large_batches(broker: Make) -> None:
+    """The loop is asked once for all that was fetched, but never for more than a batch holds."""
+    kafka = broker()
+    kafka.fetchable = 3000
+    kafka.put(*(str(n) for n in range(BATCH_RECORDS + 500)))
+    reading = Reading(kafka)
+    reading.run(polls=4)
+    assert reading.batches == [BATCH_RECORDS, 500]
+    assert reading.texts == [str(n) for n in range(BATCH_RECORDS + 500)]
 
 
 def test_it_reads_for_itself_alone(broker: Make) -> None:

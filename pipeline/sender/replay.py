@@ -74,7 +74,7 @@ class LedgerReader:
         try:
             # Retention may have taken the beginning, or all of it: then nothing would ever come.
             low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=KAFKA_TIMEOUT_S)
-            position, empty = max(start, low), 0
+            position, empty = max(start, int(low)), 0
             consumer.assign([TopicPartition(self._topic, partition, position)])
             while position < end:
                 batch = consumer.consume(BATCH_RECORDS, POLL_S)

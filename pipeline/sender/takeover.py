@@ -173,16 +173,18 @@ class Takeover:
 
     def _fill_buckets(self, lane: Lane, opened_ms: int, opened_s: float) -> None:
         last_ms = lane.ledger.last_attempt_ms
+        slack_s = BROKER_SKEW_S + AGE_MIN_S  # a request may leave so much later than its attempt was stamped
         tokens = inherited_tokens(
             last_attempt_s=last_ms / 1000 if last_ms is not None else None,
             opened_s=opened_ms / 1000,
             limit=lane.limit,
-            slack_s=BROKER_SKEW_S + AGE_MIN_S,
+            slack_s=slack_s,
         )
         lane.bucket = Bucket(lane.limit, tokens=tokens, now_s=opened_s)
         if lane.pairs is not None:
             for recipient, times in lane.ledger.recent_pairs(opened_ms).items():
-                lane.pairs.seed(recipient, [opened_s - (opened_ms - at_ms) / 1000 for at_ms in times], opened_s)
+                left_s = [min(opened_s, opened_s - (opened_ms - at_ms) / 1000 + slack_s) for at_ms in times]
+                lane.pairs.seed(recipient, left_s, opened_s)
 
 
 def drop_written_events(state: LedgerState, standings: dict[str, Standing], waiting: Collection[str]) -> None:

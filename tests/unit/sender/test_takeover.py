@@ -493,7 +493,7 @@ def test_history_tells_of_a_later_attempt_than_the_mark(bench: Make) -> None:
 
 
 def test_pair_buckets_are_inherited(bench: Make) -> None:
-    """What predecessors sent to a person counts against that person's limit, from when it may have left at the latest."""
+    """What predecessors sent to a person counts from when it may have left at the latest, and for nobody else."""
     world = bench(profile="cloud")
     world.ledger(record("opened", 1), record("attempt", 1), accepted())
     world.pass_by(2.0)

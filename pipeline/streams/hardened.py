@@ -102,12 +102,20 @@ class HardenedApp(faust.App):
 
     async def crash(self, reason: BaseException) -> None:
         """End this process: nothing more is acknowledged, a supervisor starts it anew."""
+        self._end_crashed(reason)
+        await super().crash(reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        """Faust's own parts crash without calling `crash`: they only mark whatever they are part of."""
+        self._end_crashed(reason)
+        super()._crash(reason)
+
+    def _end_crashed(self, reason: BaseException) -> None:
         if self.crash_reason_seen is None:
             self.crash_reason_seen = reason
             log.error("crashed", error=repr(reason), exc_info=reason)
         self.exit_deadline.arm("crash", code=70, after_s=CRASH_EXIT_AFTER_S)
-        self.ended.set()
-        await super().crash(reason)
+        self.loop.call_soon_threadsafe(self.ended.set)  # the consumer has a thread of its own
 
     async def on_stop(self) -> None:
         """Drain, commit and leave the group, each within its bound."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -14,9 +16,12 @@ from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
+from pipeline.config import Settings, StorageSettings
 from pipeline.errors import InvariantBroken
 from pipeline.streams.consumer import HardenedConsumer
+from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.streams.windows import Windows
 
@@ -103,3 +108,35 @@ def test_nothing_is_committed_behind_an_unproven_gap() -> None:
     assert consumer._filter_tps_with_pending_acks() == []
     windows.close_gap(tp)
     assert consumer._filter_tps_with_pending_acks() == [TP(*tp)]
+
+
+class _NoDeadline:
+    """Notes that the exit deadline was armed."""
+
+    def __init__(self) -> None:
+        self.armed: list[tuple[str, int]] = []
+
+    def arm(self, why: str, code: int, after_s: float | None = None) -> None:
+        """Note it."""
+        assert after_s is not None
+        self.armed.append((why, code))
+
+
+class _Part(Service):  # type: ignore[misc]  # mode has no types
+    """A part of the app whose work fails."""
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _work(self) -> None:
+        raise OSError("Kafka did not answer")
+
+
+async def test_a_crash_of_any_part_ends_the_process(tmp_path: Path) -> None:
+    """Faust's own services mark the app as crashed without calling it; that, too, ends the process, within a bound."""
+    app = HardenedApp(Settings(storage=StorageSettings(data_dir=tmp_path)), "gate")
+    app.exit_deadline = deadline = cast("Any", _NoDeadline())
+    part = _Part(beacon=app.beacon, loop=app.loop)
+    await part.start()
+    await asyncio.wait_for(app.ended.wait(), 10.0)
+    await part.stop()
+    assert isinstance(app.crash_reason_seen, OSError)
+    assert deadline.armed == [("crash", 70)]

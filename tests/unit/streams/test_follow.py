@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -41,6 +42,8 @@ class Broker:
         asked_for_times: Called when a time was looked up, before its answer is used.
         conf: Properties that consumers were made with.
         fetchable: How many records are fetched before each poll.
+        polls_max: More of them mean that the reading does not end; without a bound where a thread of its own reads.
+        pause_s: How long each poll takes in real time.
     """
 
     def __init__(self, partitions: int = 1) -> None:
@@ -56,6 +59,8 @@ class Broker:
         self.errors: list[Message] = []
         self.fetchable = 10
         self.lists = True
+        self.polls_max = POLLS_MAX
+        self.pause, self.pause_s = threading.Event(), 0.0
 
     def put(self, *texts: str, partition: int = 0, time_ms: int = 0) -> None:
         """Records reach the topic."""
@@ -110,7 +115,8 @@ class FakeConsumer:
         """The next record or error, or nothing after the time."""
         broker = self._broker
         broker.polls += 1
-        assert broker.polls < POLLS_MAX, "the reading does not end"
+        assert broker.polls < broker.polls_max, "the reading does not end"
+        broker.pause.wait(broker.pause_s)
         broker.polled.get(broker.polls, lambda: None)()
         self._left = broker.fetchable
         batch = self.consume(1, timeout_s)
@@ -447,6 +453,7 @@ def test_it_ends_with_its_loop(broker: Make) -> None:
 async def test_a_thread_reads_and_the_loop_applies(broker: Make) -> None:
     """Batches are applied on the loop's thread; `stop` ends the reading for good."""
     kafka = broker()
+    kafka.polls_max, kafka.pause_s = sys.maxsize, 0.001
     kafka.put("a", "b")
     applied: list[tuple[str, threading.Thread]] = []
 

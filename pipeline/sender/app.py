@@ -89,6 +89,7 @@ class Sender:
         )
         self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
         self._account_follower.start()
+        self._account_task = loop.create_task(self._account_known())
         reader = LedgerReader(settings)
         self._evidence = Evidence(settings, loop, self._wake_all)
         finish = Finish(self.ctx)
@@ -121,8 +122,10 @@ class Sender:
 
     async def close(self) -> None:
         """Stop tasks, readers and clients, after the app has stopped."""
-        self._tick_task.cancel()
-        await asyncio.gather(self._tick_task, return_exceptions=True)
+        tasks = self._tick_task, self._account_task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._handover.close_all()
         await self.ctx.delivery.close(CLOSE_S)
         await self.ctx.optouts.stop()
@@ -184,8 +187,12 @@ class Sender:
     async def _revoked(self, _partitions: frozenset[TP], _generation: int) -> None:
         self._handover.close_all()
 
-    def _wake_all(self) -> None:
+    async def _account_known(self) -> None:
+        """Ready once `account-state` was read to its end, however little there is on it."""
+        await self._account_follower.caught_up.wait()
         self._health.meet(ACCOUNT)
+
+    def _wake_all(self) -> None:
         for lane in self.ctx.lanes.values():
             self._scheduling.wake(lane)
 

@@ -30,6 +30,14 @@ def ended(verdict: Verdict) -> dict[str, int]:
     return {kind: count for kind, count in verdict.types.items() if kind != "deferred"}
 
 
+def test_a_sender_on_a_new_cluster_is_ready_at_once(kafka: str, tmp_path: Path) -> None:
+    """Readiness waits until what is known of the account was read, not until somebody writes the first of it."""
+    with World(kafka, tmp_path) as world:
+        world.spawn("sender")
+        world.ready()
+        assert world.read("account-state") == [], "it was ready only after its own first mark"
+
+
 def test_one_number_two_gates_two_senders(kafka: str, tmp_path: Path) -> None:
     """Every request ends in one terminal event, in order, once, within the limit; without consent nothing is sent."""
     recipients = people(300)

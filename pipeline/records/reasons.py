@@ -32,8 +32,12 @@ TYPES: tuple[str, ...] = (
 )  # fmt: skip
 
 REASONS: dict[str, Reason] = {
-    "throttled": Reason("deferred", "sender", True, "the API said 429", "none: it is tried again by itself"),
-    "overloaded": Reason("deferred", "sender", True, "the API said 503", "none: it is tried again by itself"),
+    "throttled": Reason(
+        "deferred", "sender", True, "the API refuses the number for now", "429: none; else see error_code and detail"
+    ),
+    "overloaded": Reason(
+        "deferred", "sender", True, "the API is overloaded or away", "none: it is tried again by itself"
+    ),
     "transient": Reason("deferred", "sender", True, "a passing fault of the API or the network", "none"),
     "pair_limited": Reason("deferred", "sender", True, "too many messages to this person in a short time", "none"),
     "scheduled": Reason("deferred", "gate", True, "its not_before is ahead", "none: it is judged anew when due"),

@@ -125,8 +125,12 @@ class Finish:
         )
 
     # -- deferrals ---------------------------------------------------------------------------------------------------
-    async def defer(self, lane: Lane, job: Job, reason: str, due_ms: int) -> None:
-        """Make the durable copy of a message that waits, tell so, acknowledge its records. It stays in memory."""
+    async def defer(self, lane: Lane, job: Job, reason: str, due_ms: int, **told: Any) -> None:
+        """Make the durable copy of a message that waits, tell so, acknowledge its records. It stays in memory.
+
+        Args:
+            told: Fields of the event: what the API said, if it is the API that makes it wait.
+        """
         now_ms = self._ctx.unix_ms()
         via_gate = goes_through_gate(due_ms, now_ms) and not job.unknown
         due_ms = min(due_ms, job.message.expires_ms)
@@ -136,7 +140,7 @@ class Finish:
         await self._copy(lane, job, reason, due_ms, due_ms - now_ms, via_gate=via_gate)
         if job.stage is not Stage.FINISHED:
             job.deferred = True
-            event = self.event(job, "deferred", reason=reason, attempt=job.attempt or None, due_at_ms=due_ms)
+            event = self.event(job, "deferred", reason=reason, attempt=job.attempt or None, due_at_ms=due_ms, **told)
             await self.write_event(lane, event, job.trace)
         await self._ctx.ours(lane)
         self._ctx.acknowledge(lane, replaced, job.message.request_id)

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+import structlog
 from confluent_kafka import KafkaException
 
 from pipeline.errors import NotSent
+from pipeline.logs import Repeats
 from pipeline.records.codec import encode
 from pipeline.records.ledger import Basis
 from pipeline.sender.context import KAFKA_RETRY_S, Context
@@ -25,6 +27,8 @@ from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.wheel import goes_through_gate
 from pipeline.whatsapp.answer import Outcome, classify, classify_failure
 from pipeline.whatsapp.client import RequestFailed
+
+log = structlog.get_logger(__name__)
 
 
 def digest_of(job: Job) -> str:
@@ -68,6 +72,7 @@ class Posting:
     def __init__(self, ctx: Context, finish: Finish, scheduling: Scheduling) -> None:
         self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
         self._ledger_topic = ctx.settings.topic("send-ledger")
+        self._repeats = Repeats()
         self.end_unknown: Callable[[Lane, Job], Awaitable[None]]
 
     async def send(self, lane: Lane, job: Job, flight: Flight, *, probe: bool) -> None:
@@ -200,7 +205,7 @@ class Posting:
         elif what.action == "unknown":
             await self._unknown(lane, job, now_s)
         else:
-            await self._returned(lane, job, what)
+            await self._returned(lane, job, outcome, what)
 
     def _steer(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
         """Let the answer halt or free the number and its host."""
@@ -213,12 +218,22 @@ class Posting:
             asked_s = outcome.retry_after_s if outcome.retry_after_s is not None else what.delay_s or None
             scope.halt.refused(now_s, asked_s, self._ctx.random.random())
             self._ctx.metrics.throttled.labels(lane.number, scope.word).inc()
+            self._tell_halt(lane, scope.word, outcome, now_s)
         elif outcome.http_status is not None:
             for scope in scopes.values():
                 since_s = scope.halt.since_s
                 if since_s is not None and job.written_s >= since_s:
                     scope.halt.accepted(now_s)
                     scope.ended_s = now_s
+
+    def _tell_halt(self, lane: Lane, word: str, outcome: Outcome, now_s: float) -> None:
+        """Name what the API refuses, and how, now and then: a wrong token or a blocked account needs a person."""
+        held = self._repeats.pass_now(f"{lane.number} {word}", now_s)
+        if held is not None:
+            log.warning(
+                "halted", lane=lane.key, reason=word, http_status=outcome.http_status, error_code=outcome.error_code,
+                detail=outcome.detail, suppressed=held,
+            )  # fmt: skip
 
     async def _settled(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
         if what.withdraws:
@@ -254,7 +269,7 @@ class Posting:
             return None
         return max(0, self._ctx.unix_ms() - int((now_s - job.written_s) * 1000) - job.message.source_ms)
 
-    async def _returned(self, lane: Lane, job: Job, what: Decision) -> None:
+    async def _returned(self, lane: Lane, job: Job, outcome: Outcome, what: Decision) -> None:
         kind = "void" if what.action == "void" else "returned"
         reason = what.reason or "transient"
         await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, kind, reason=reason))
@@ -262,7 +277,10 @@ class Posting:
         waits_s = 0.0 if what.halt is not None else what.delay_s
         due_ms = now_ms + int(waits_s * 1000)
         if what.halt is not None or waits_s > self._ctx.settings.sender.lane_wait_max_s:
-            await self._finish.defer(lane, job, reason, due_ms)
+            await self._finish.defer(
+                lane, job, reason, due_ms,
+                detail=outcome.detail, http_status=outcome.http_status, error_code=outcome.error_code,
+            )  # fmt: skip
             if goes_through_gate(due_ms, now_ms) and not job.unknown:
                 self._scheduling.park(lane, job)
                 return

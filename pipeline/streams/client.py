@@ -11,6 +11,7 @@ from pipeline.secrets import read_secret_file
 EVENTS_LINGER_MS = 50
 """How long events gather: they spread over many partitions, each a request of its own, and nothing waits for them."""
 EVENTS_POLL_S = 0.01
+"""How often their answers are collected."""
 
 
 def librdkafka(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:

@@ -64,7 +64,10 @@ def test_unreadable_time_is_replaced_by_the_brokers() -> None:
             _outbound("failed", 0, reason="api_rejected", error_code=131026, http_status=400),
             ["code 131026", "HTTP 400"],
         ),
-        (_outbound("deferred", 0, reason="throttled", due_at_ms=NOW_MS), ["the API said 429", "due 2026-11-22T10"]),
+        (
+            _outbound("deferred", 0, reason="throttled", due_at_ms=NOW_MS),
+            ["the API refuses the number for now", "due 2026-11-22T10"],
+        ),
         ({"type": "rejected", "reason": "of_the_future"}, ["of_the_future"]),
     ],
 )

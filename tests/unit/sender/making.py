@@ -240,3 +240,7 @@ class Bench:
         """The lane's owner writes to its ledger; returns the offset."""
         entry = record(kind, lane.generation, request_id, attempt, **fields)
         return self.run(self.finish.write_ledger(lane, entry)).offset
+
+
+Make = Callable[..., Bench]
+"""What the fixture `bench` gives: makes a process with these fields."""

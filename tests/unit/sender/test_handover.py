@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,25 +15,9 @@ from pipeline.sender.lane import Lane
 from pipeline.streams.topics import DELAYED
 from tests.support.sender_kafka import BASE_MS
 from tests.support.sender_values import ADA, BOB, LANE, job, record
-from tests.unit.sender.making import LEDGER, MARKS, Bench
+from tests.unit.sender.making import LEDGER, MARKS, Bench, Make
 
-Make = Callable[..., Bench]
 EVENT = {"event_id": "end-r-1", "type": "accepted", "recipient": ADA}
-
-
-@pytest.fixture
-def bench() -> Iterator[Make]:
-    """Makes processes, and ends them."""
-    made: list[Bench] = []
-
-    def make(**fields: Any) -> Bench:
-        made.append(Bench(**fields))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-        assert not one.crashes
 
 
 def finish(world: Bench, lane: Lane, request_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,26 +20,10 @@ from pipeline.streams.topics import DELAYED
 from pipeline.throttle.pair import PairBuckets
 from tests.support.sender_kafka import BASE_MS
 from tests.support.sender_values import ADA, BOB, record, source
-from tests.unit.sender.making import LEDGER, Bench
+from tests.unit.sender.making import LEDGER, Bench, Make
 
-Make = Callable[..., Bench]
 LONG_S = 5.0
 AWAY = KafkaException(KafkaError(KafkaError._TRANSPORT))
-
-
-@pytest.fixture
-def bench() -> Iterator[Make]:
-    """Makes processes, and ends them."""
-    made: list[Bench] = []
-
-    def make(**fields: Any) -> Bench:
-        made.append(Bench(**fields))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-        assert not one.crashes
 
 
 def fails(error: Exception) -> Callable[[], None]:

@@ -38,8 +38,9 @@ from pipeline.streams.topics import DELAYED, READY
 
 log = structlog.get_logger(__name__)
 
+URGENT: Final = "outbound-requests-urgent"
 ENTRANCES: Final[dict[str, Kind]] = {
-    "outbound-requests-urgent": "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
+    URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
 WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, DEAD_LETTER)
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
@@ -61,7 +62,9 @@ class Gate:
     """
 
     def __init__(self, settings: Settings, partitions: int, metrics: Metrics, health: Health) -> None:
-        self.app = HardenedApp(settings, "gate", store="rocksdb://", TableManager=BulkTableManager)
+        self.app = HardenedApp(
+            settings, "gate", ahead=(settings.topic(URGENT),), store="rocksdb://", TableManager=BulkTableManager
+        )
         self._settings = settings
         self._metrics = metrics
         self._health = health

@@ -74,7 +74,8 @@ class Sender:
             number.base_url: Scope(word="overloaded") for number in settings.numbers.values()
         }
         self._lane_topics = tuple(settings.topic(name) for name in (*READY, *DELAYED))
-        self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics)
+        urgent, *_ = self._lane_topics
+        self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics, ahead=(urgent,))
         account = AccountState(self._wake_all)
         self.ctx = Context(
             settings=settings,

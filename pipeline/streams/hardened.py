@@ -55,13 +55,18 @@ class HardenedApp(faust.App):
         role: `gate` or `sender`; the group id is `<topic prefix>wapipe-<role>`.
         co_partitioned: Full names of topics whose partition n must always belong to one member; empty: Faust's
             own assignor, which keeps tables and topics together.
+        ahead: Full names of topics whose records are delivered before others that were fetched earlier.
         options: Further Faust settings.
     """
 
-    def __init__(self, settings: Settings, role: str, *, co_partitioned: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(
+        self, settings: Settings, role: str, *, co_partitioned: tuple[str, ...] = (), ahead: tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:  # fmt: skip
         kafka = settings.kafka
         self.settings = settings
         self.co_partitioned = co_partitioned
+        self.ahead = frozenset(ahead)
         self.windows = Windows()
         self.lease = Lease(kafka.session_timeout_s, REBALANCE_TIMEOUT_S, max(1.0, kafka.session_timeout_s * 0.2))
         self.hooks_assigned: Hook = _nothing

@@ -32,6 +32,7 @@ OVERRIDDEN = (
     (driver.Consumer, "_commit"), (driver.Consumer, "on_partitions_revoked"),
     (driver.Consumer, "on_partitions_assigned"), (driver.Consumer, "wait_first"),
     (driver.Consumer, "_new_consumer_thread"), (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
+    (driver.AIOKafkaConsumerThread, "_fetch_records"),
     (Recovery, "_build_offsets"), (TableManager, "recovery"), (aiohttp.ClientRequest, "write_bytes"),
 )  # fmt: skip
 TOUCHED = (
@@ -52,6 +53,8 @@ def test_a_private_name_still_exists(owner: Any, name: str) -> None:
 def test_private_attributes_still_exist() -> None:
     """Attributes that exist on instances only are still set where we expect them."""
     assert "_fetch_waiters" in inspect.getsource(Fetcher.__init__)
+    assert "self._prefetch_backoff" in inspect.getsource(Fetcher.__init__)
+    assert "self._records = collections.OrderedDict" in inspect.getsource(Fetcher.__init__)
     assert "self.generation" in inspect.getsource(GroupCoordinator.__init__)
     assert "_buffered_partitions" in inspect.getsource(base.Consumer.__init__)
     assert "_read_offset" in inspect.getsource(base.Consumer.__init__)

@@ -26,14 +26,16 @@ log = structlog.get_logger(__name__)
 
 FINAL_COMMIT_S = 5.0
 GAP_LOOK_S = 0.5
-FETCH_WAIT_MS = 500
+FETCH_WAIT_MS, FETCH_WAIT_BUSY_MS = 200, 50
+"""How long a broker waits for records to answer with. One request is on its way at a time, and leaves out partitions
+of which something is not taken yet: what comes to these meanwhile must not wait for long."""
 PREFETCH_BACKOFF_S = 0.02
 """How long nothing is fetched from a broker after an answer that is not taken yet; aiokafka's own is 0.1 s."""
 ERROR_NONE, ERROR_REBALANCE_IN_PROGRESS = 0, 27
 
 
 class HardenedConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that talks to Kafka: renews the lease, takes urgent records first, assigns co-partitioned if asked to."""
+    """The thread that talks to Kafka: renews the lease, takes what goes ahead first, assigns as asked to."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -85,6 +87,7 @@ class HardenedConsumerThread(driver.AIOKafkaConsumerThread):
         for tp in records:
             if tp in fetched:
                 fetched.move_to_end(tp)
+        consumer._fetcher._fetch_max_wait_ms = FETCH_WAIT_BUSY_MS if fetched else FETCH_WAIT_MS
         return records
 
 

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 REBALANCE_TIMEOUT_S = 30.0
 DRAIN_S = 8.0
 COMMIT_EVERY_S = 1.0
-POLL_RECORDS = 200
+POLL_RECORDS = 50
 BUFFER_RECORDS = 2000
 
 Hook = Callable[[frozenset[TP], int], Awaitable[None]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -20,7 +22,12 @@ from mode import Service
 
 from pipeline.config import Settings, StorageSettings
 from pipeline.errors import InvariantBroken
-from pipeline.streams.consumer import HardenedConsumer
+from pipeline.streams.consumer import (
+    FETCH_WAIT_BUSY_MS,
+    FETCH_WAIT_MS,
+    HardenedConsumer,
+    HardenedConsumerThread,
+)
 from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.streams.windows import Windows
@@ -53,6 +60,7 @@ def test_a_private_name_still_exists(owner: Any, name: str) -> None:
 def test_private_attributes_still_exist() -> None:
     """Attributes that exist on instances only are still set where we expect them."""
     assert "_fetch_waiters" in inspect.getsource(Fetcher.__init__)
+    assert "self._fetch_max_wait_ms" in inspect.getsource(Fetcher._get_actions_per_node)
     assert "self._prefetch_backoff" in inspect.getsource(Fetcher.__init__)
     assert "self._records = collections.OrderedDict" in inspect.getsource(Fetcher.__init__)
     assert "self.generation" in inspect.getsource(GroupCoordinator.__init__)
@@ -73,6 +81,58 @@ def _consumer() -> Any:
     consumer.app = _App()
     consumer._stored = {}
     return consumer
+
+
+class _Fetcher:
+    """Answers that were fetched and not taken yet, as aiokafka keeps them: taken in the order of their coming."""
+
+    def __init__(self, fetched: dict[TP, int]) -> None:
+        self._records = OrderedDict(fetched)
+        self._fetch_max_wait_ms = 0
+
+    def take(self, wanted: set[TP], most: int) -> dict[TP, list[int]]:
+        for tp in [tp for tp in self._records if tp in wanted][:1]:
+            taken = min(most, self._records[tp])
+            self._records[tp] -= taken
+            if not self._records[tp]:
+                del self._records[tp]
+            return {tp: [0] * taken}
+        return {}
+
+
+def _thread(monkeypatch: pytest.MonkeyPatch, fetcher: _Fetcher, *ahead: str) -> tuple[Any, Any]:
+    """A consumer thread that takes from such a fetcher, and the consumer that it asks."""
+
+    async def base(_self: Any, consumer: Any, wanted: set[TP], _timeout: Any, most: int) -> Any:
+        return consumer._fetcher.take(wanted, most)
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", base)
+    thread: Any = object.__new__(HardenedConsumerThread)
+    thread.app = SimpleNamespace(ahead=frozenset(ahead))
+    return thread, SimpleNamespace(_fetcher=fetcher)
+
+
+async def test_what_goes_ahead_is_taken_before_a_backlog_and_partitions_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A code does not wait for the bulk that was fetched before it; no partition waits for all of another."""
+    bulk, other, urgent = TP("bulk", 0), TP("bulk", 1), TP("urgent", 0)
+    fetcher = _Fetcher({bulk: 3, other: 2, urgent: 1})
+    thread, consumer = _thread(monkeypatch, fetcher, "urgent")
+    taken = [await thread._fetch_records(consumer, {bulk, other, urgent}, 1.0, 1) for _ in range(7)]
+    assert [next(iter(records), None) for records in taken] == [urgent, bulk, other, bulk, other, bulk, None]
+
+
+async def test_a_fetch_waits_briefly_while_something_is_not_taken_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request on its way leaves such partitions out: what comes to them meanwhile is asked for soon."""
+    bulk = TP("bulk", 0)
+    fetcher = _Fetcher({bulk: 2})
+    thread, consumer = _thread(monkeypatch, fetcher)
+    waits = []
+    for _ in range(2):
+        await thread._fetch_records(consumer, {bulk}, 1.0, 1)
+        waits.append(fetcher._fetch_max_wait_ms)
+    assert waits == [FETCH_WAIT_BUSY_MS, FETCH_WAIT_MS]
 
 
 def test_lane_topics_assigned_apart_are_refused() -> None:

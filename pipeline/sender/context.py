@@ -44,6 +44,9 @@ class Stream(Protocol):
     def committed(self, tp: tuple[str, int]) -> int | None:
         """What this process committed for a partition; None: nothing yet."""
 
+    def is_at_end(self, tp: tuple[str, int]) -> bool:
+        """Whether everything was delivered that a partition held when it was fetched last."""
+
     async def crash(self, reason: BaseException) -> None:
         """End the process."""
 
@@ -109,7 +112,11 @@ class Context:
         while not self.may_act(lane):
             if lane.closed:
                 raise AssignmentLost(lane.key)
-            await asyncio.sleep(KAFKA_RETRY_S)
+            lane.held_up += 1
+            try:
+                await asyncio.sleep(KAFKA_RETRY_S)
+            finally:
+                lane.held_up -= 1
 
     async def write(
         self,

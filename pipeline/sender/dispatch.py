@@ -18,6 +18,9 @@ from pipeline.throttle.halt import Probe, Wait
 STOPPED_LOOK_S = 0.2
 """How soon a lane looks again that stands still for a reason without a time of its own."""
 
+UNREAD_LOOK_S = 0.5
+"""How soon a scheduled message is looked at again whose predecessors may not be read yet."""
+
 
 class Dispatch:
     """Pumps lanes."""
@@ -124,6 +127,9 @@ class Dispatch:
         if over or self._ctx.optouts.forbids(message, now_ms):
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
+            return False
+        if not self._scheduling.knows_predecessors(lane, job):
+            self._scheduling.again(lane, job, now_s + UNREAD_LOOK_S)
             return False
         if job.unknown and (self._unknowns.settles(lane, job) or not self._unknowns.may_go(lane, job)):
             return False

@@ -38,11 +38,16 @@ class Handover:
         for lane in lanes:
             lane.draining = True
         end_s = self._ctx.steady_s() + DRAIN_S
-        while any(lane.tasks and lane.is_open for lane in lanes) and self._ctx.steady_s() < end_s:
+        while any(self._ends_yet(lane) for lane in lanes) and self._ctx.steady_s() < end_s:
             await asyncio.sleep(LOOK_S)
         left = sum(len(lane.tasks) for lane in lanes if lane.is_open)
         if left:
             log.warning("drain_unfinished", tasks=left)
+
+    def _ends_yet(self, lane: Lane) -> bool:
+        """Whether something of the lane may still come to an end: what waits for a lease that is lost does not."""
+        held_up = 0 if self._ctx.stream.lease.valid else lane.held_up
+        return lane.is_open and len(lane.tasks) > held_up
 
     async def mark_all(self) -> None:
         """Leave a mark for each lane."""

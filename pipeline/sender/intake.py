@@ -87,6 +87,9 @@ class Intake:
         except RecordError as exc:
             self._ctx.spawn(lane, self._finish.dead_letter(lane, place, key, value, headers, exc.code, str(exc)))
             return
+        if not self._scheduling.is_delayed(topic):
+            source_topic, source_partition, source_offset = message.source
+            lane.read_to[topic, source_topic, source_partition] = source_offset
         early = Early(message, place, timestamp_ms, header_of(headers, "traceparent"))
         if lane.is_open:
             self.place(lane, early)
@@ -151,6 +154,7 @@ class Intake:
         if delayed:
             job.deferred = True
             job.copy_ms = record.timestamp_ms
+            job.reason = message.record["reason"] or ""
             if message.due_ms is not None:
                 job.due_s = due_to_steady_s(message.due_ms, now_ms, now_s)
             self._set_maturity(lane, job, message, record, now_ms, now_s)

@@ -39,6 +39,7 @@ class Job:
         deferred: Whether a durable copy of it stands on a delayed topic.
         holds_recipient: Whether no other message to this person may be in hand now (v1).
         copy_ms: Broker time of the newest copy, 0: none.
+        reason: Why it waits, in the words of the contract; empty: it never did.
         written_s: When its last request was written, steady clock.
         unknown_since_s: When its newest attempt without an outcome was made, steady clock.
         unknown_attempt_ms: Broker time of that attempt.

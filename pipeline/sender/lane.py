@@ -97,6 +97,7 @@ class Lane:
         self.ledger = LedgerState()
         self.tail_offset = 0
         self.is_open = False
+        self.opened_s = 0.0
         self.draining = False
         self.closed = False
         self.kafka_away = False
@@ -109,8 +110,10 @@ class Lane:
         self.on_way = 0
         self.in_flight = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.held_up = 0
         self.backlog = [0, 0, 0]
         self.paused: set[tuple[str, int]] = set()
+        self.read_to: dict[tuple[str, str, int], int] = {}
         self.finished: deque[tuple[Place, str]] = deque(maxlen=FINISHED_MAX)
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = float("inf")

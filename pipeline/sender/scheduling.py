@@ -23,6 +23,10 @@ from pipeline.sender.lane import (
 )
 from pipeline.streams.topics import DELAYED, READY
 
+SCHEDULED = "scheduled"
+"""The reason of what the gate put off, as its `not_before` was ahead."""
+UNREAD_MAX_S = 60.0
+
 
 class Scheduling:
     """Moves jobs between waiting, queued and gone."""
@@ -31,7 +35,8 @@ class Scheduling:
         self._ctx = ctx
         self.pump: Callable[[Lane], None] = lambda _lane: None
         self.copy_follower: Callable[[Lane, Job], None] = lambda _lane, _job: None
-        self._ready = frozenset(ctx.settings.topic(name) for name in READY)
+        self._ready_of = [ctx.settings.topic(name) for name in READY]
+        self._ready = frozenset(self._ready_of)
         self._delayed = frozenset(ctx.settings.topic(name) for name in DELAYED)
 
     def is_delayed(self, topic: str) -> bool:
@@ -122,6 +127,25 @@ class Scheduling:
             lane.offer(chain, self._ctx.steady_s())
             self.follow(lane, chain.head)
         self.wake(lane)
+
+    def knows_predecessors(self, lane: Lane, job: Job) -> bool:
+        """Whether all that was asked for before a message is in memory, or done.
+
+        What the gate scheduled comes by a delayed topic, past those of its person that still stand in a ready topic:
+        that has to be read as far as the message's source first. An end that is never reached (nothing but gaps) holds
+        it up in the first minute of a lane only.
+        """
+        if job.reason != SCHEDULED:
+            return True
+        topic = self._ready_of[job.priority]
+        source_topic, source_partition, source_offset = job.message.source
+        if lane.read_to.get((topic, source_topic, source_partition), -1) >= source_offset:
+            return True
+        tp = (topic, lane.partition)
+        if tp in lane.paused:
+            return False
+        is_idle = not self._ctx.stream.windows.of(tp) and self._ctx.steady_s() - lane.opened_s > UNREAD_MAX_S
+        return is_idle or self._ctx.stream.is_at_end(tp)
 
     # -- one message in hand per recipient, where no callback data tells messages apart ------------------------------
     def hold_recipient(self, lane: Lane, chain: Chain) -> bool:

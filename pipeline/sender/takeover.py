@@ -79,7 +79,7 @@ class Takeover:
         self._fill_buckets(lane, receipt.timestamp_ms, opened_s)
         # Step 6: records that came meanwhile become jobs; ids of unknown outcome hold their chains.
         self._ctx.optouts.require(min((early.message.source_ms for early in lane.early), default=receipt.timestamp_ms))
-        lane.is_open = True
+        lane.is_open, lane.opened_s = True, self._ctx.steady_s()
         self._intake.open(lane)
         log.info(
             "lane_opened",

@@ -195,6 +195,11 @@ class HardenedConsumer(driver.Consumer):
         """The offset that Kafka accepted from us last."""
         return self._stored.get(tp)
 
+    def is_at_end(self, tp: TP) -> bool:
+        """Whether everything was delivered that the partition held at its last fetch; False: or that is not known."""
+        end = self.highwater(tp) if tp in self.assignment() else None
+        return end is not None and self.app.windows.next_of(tp) >= end
+
     # -- what the fetch watchdog asks ---------------------------------------------------------------------------------
     async def fetch_progress(self) -> Mapping[tuple[str, int], tuple[int, int]]:
         """Position and end of log of the partitions to be fetched now; none in a rebalance or a recovery."""

@@ -96,6 +96,11 @@ class HardenedApp(faust.App):
         """Fetch a paused partition again."""
         self.consumer.resume(TP(*tp))
 
+    def is_at_end(self, tp: tuple[str, int]) -> bool:
+        """Whether everything was delivered that a partition held when it was fetched last."""
+        at_end: bool = self.consumer.is_at_end(TP(*tp))
+        return at_end
+
     def fetch_watchdog(self) -> FetchWatchdog:
         """A watchdog over this app's stream; `run_role` runs it."""
         return FetchWatchdog(self.consumer.fetch_progress, self.crash)

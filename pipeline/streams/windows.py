@@ -123,6 +123,13 @@ class Windows:
         """The window of a partition, or None if nothing of it was delivered in this assignment."""
         return self._windows.get(tp)
 
+    def next_of(self, tp: tuple[str, int]) -> int:
+        """Offset behind the newest record delivered, or where reading begins; 0 before that is known."""
+        window = self._windows.get(tp)
+        if window is None or window.last_opened is None:
+            return self._expected.get(tp, 0)
+        return window.last_opened + 1
+
     def position(self, tp: tuple[str, int]) -> int | None:
         """Offset up to which everything is finished, or None if nothing is."""
         window = self._windows.get(tp)

@@ -1,4 +1,4 @@
-"""Three brokers that every worker reaches through links of its own.
+"""Brokers that every worker reaches through links of its own.
 
 A Kafka client connects to the address that a broker advertises, so a link needs a listener: broker b has one for each
 worker w, advertised as the port where the proxy's link (w, b) listens. The harness itself uses the plain listeners.
@@ -27,22 +27,23 @@ from pipeline.embedded.layout import (
 )
 from tests.faults.proxy import Links
 
-BROKERS: Final = 3
 ADMIN_TIMEOUT_S: Final = 5.0
 ASK_TIMEOUT_S: Final = 0.2
 
 
 class LinkedKafka(EmbeddedKafka):
-    """A cluster of three, with a listener per worker behind the proxy.
+    """A cluster with a listener per worker behind the proxy.
 
     Args:
         data_dir: As `EmbeddedKafka`.
         links: The proxy, which runs already.
         workers: Who gets links to it.
+        brokers: How many.
     """
 
-    def __init__(self, data_dir: Path, links: Links, workers: Sequence[str]) -> None:
-        super().__init__(data_dir, brokers=BROKERS)
+    def __init__(self, data_dir: Path, links: Links, workers: Sequence[str], brokers: int) -> None:
+        super().__init__(data_dir, brokers=brokers)
+        self.count = brokers
         self._own_links, self._workers = links, workers
         self._link_ports: dict[str, list[tuple[int, int]]] = {}
         self._frozen: set[int] = set()
@@ -53,7 +54,7 @@ class LinkedKafka(EmbeddedKafka):
 
     def links_of(self, worker: str) -> list[str]:
         """Names of a worker's links to the brokers."""
-        return [_link_name(worker, index) for index in range(BROKERS)]
+        return [_link_name(worker, index) for index in range(self.count)]
 
     def begin(self, index: int) -> None:
         """Start a broker again and go on; nothing happens if it runs."""
@@ -72,7 +73,7 @@ class LinkedKafka(EmbeddedKafka):
         """Whether a metadata request is answered, and names all brokers."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         try:
-            return len(admin.list_topics(timeout=ASK_TIMEOUT_S).brokers) == BROKERS
+            return len(admin.list_topics(timeout=ASK_TIMEOUT_S).brokers) == self.count
         except KafkaException:
             return False
 
@@ -84,7 +85,7 @@ class LinkedKafka(EmbeddedKafka):
         except KafkaException:
             return False
         partitions = [partition for topic in found.topics.values() for partition in topic.partitions.values()]
-        return len(found.brokers) == BROKERS and all(len(one.isrs) == len(one.replicas) for one in partitions)
+        return len(found.brokers) == self.count and all(len(one.isrs) == len(one.replicas) for one in partitions)
 
     def _signal(self, index: int, sig: int) -> None:
         pid = self.pids.get(index)
@@ -95,7 +96,7 @@ class LinkedKafka(EmbeddedKafka):
     def _write_properties(self, plan: ClusterPlan) -> None:
         if not self._link_ports:
             self._open_links({port for broker in plan.brokers for port in (broker.client, broker.controller)})
-        for index in range(BROKERS):
+        for index in range(self.count):
             path = self._properties_path(index)
             path.parent.mkdir(parents=True, exist_ok=True)
             values = server_properties(plan, index, self._kafka_dir(index), {})
@@ -104,9 +105,9 @@ class LinkedKafka(EmbeddedKafka):
 
     def _open_links(self, taken: set[int]) -> None:
         """Choose all ports at once: a listener's is free until its broker runs, and would be chosen twice."""
-        pairs = choose_ports(BROKERS * len(self._workers), lambda port: port not in taken and is_port_free(port))
+        pairs = choose_ports(self.count * len(self._workers), lambda port: port not in taken and is_port_free(port))
         for number, worker in enumerate(self._workers):
-            ports = [(pair.client, pair.controller) for pair in pairs[number * BROKERS : (number + 1) * BROKERS]]
+            ports = [(pair.client, pair.controller) for pair in pairs[number * self.count : (number + 1) * self.count]]
             for index, (link, listener) in enumerate(ports):
                 self._own_links.open(_link_name(worker, index), link, listener)
             self._link_ports[worker] = ports

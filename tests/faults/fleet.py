@@ -223,7 +223,6 @@ class Fleet(World):
 
     def _write_settings(self) -> None:
         super()._write_settings()
-        written = self.config.read_text()
-        self.config.write_text(
-            written.replace("[kafka]\n", "[kafka]\nreplication_factor = 3\nmin_insync_replicas = 2\n", 1)
-        )
+        written, replicas = self.config.read_text(), self._cluster.count
+        safety = f"replication_factor = {replicas}\nmin_insync_replicas = {replicas // 2 + 1}\n"
+        self.config.write_text(written.replace("[kafka]\n", f"[kafka]\n{safety}", 1))

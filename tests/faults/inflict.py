@@ -16,7 +16,7 @@ from random import Random
 from time import monotonic
 from typing import Any, Final
 
-from tests.faults.cluster import BROKERS, LinkedKafka
+from tests.faults.cluster import LinkedKafka
 from tests.faults.fleet import WEBHOOKS_MS, Fleet
 from tests.faults.proxy import Links
 from tests.faults.schedule import Fault, Schedule
@@ -170,11 +170,11 @@ class Inflictor:
     def _brokers_away(self, _fault: Fault) -> End | None:
         if not self._kafka.is_in_sync():
             return None
-        for index in range(BROKERS):
+        for index in range(self._kafka.count):
             self._kafka.kill(index)
 
         def come_back() -> None:
-            for index in range(BROKERS):
+            for index in range(self._kafka.count):
                 self._kafka.begin(index)
             self._is_starting_brokers = True
 

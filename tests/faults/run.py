@@ -90,7 +90,7 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         links = stack.enter_context(Links())
-        kafka = stack.enter_context(LinkedKafka(folder / "kafka", links, WORKERS))
+        kafka = stack.enter_context(LinkedKafka(folder / "kafka", links, WORKERS, schedule.brokers))
         fleet = stack.enter_context(Fleet(kafka, links, folder, schedule.numbers, has_webhooks=schedule.has_webhooks))
         recipients = everybody()
         _open(fleet, recipients)

@@ -144,12 +144,14 @@ class Checks:
         last: dict[tuple[str, str], tuple[float, str]] = {}
         for request in world.plan.requests:
             taken = world.api.accepted.get(request.request_id)
-            if not taken or request.due_in_s is not None or request.request_id in outside:
+            is_scheduled = request.due_in_s is not None
+            if not taken or (is_scheduled and request.via_gate) or request.request_id in outside:
                 continue
             chain = (request.recipient, request.priority)
             if chain in last and taken[0][0] < last[chain][0]:
                 world.violate("order", f"{request.request_id} before {last[chain][1]}")
-            last[chain] = max(last.get(chain, (0.0, "")), (taken[0][0], request.request_id))
+            if not is_scheduled:  # later ones may have gone before its time
+                last[chain] = max(last.get(chain, (0.0, "")), (taken[0][0], request.request_id))
 
     def _memory(self) -> None:
         owner = self._world.owner

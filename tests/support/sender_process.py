@@ -95,6 +95,10 @@ class SimStream:
         """What this process committed."""
         return self.stored.get(tp)
 
+    def is_at_end(self, tp: TP) -> bool:
+        """Whether everything was delivered."""
+        return self.windows.next_of(tp) >= len(self._process.world.kafka.log(*tp))
+
     async def crash(self, reason: BaseException) -> None:
         """End the process; the world takes note."""
         self._process.world.crashed(self._process, reason)

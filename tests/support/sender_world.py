@@ -133,6 +133,7 @@ class World:
             for partition in self.settings.lanes():
                 tp = (topic, partition)
                 process.positions[tp] = self.kafka.committed.get(tp, 0)
+                process.stream.windows.expect(tp, process.positions[tp])
                 lag_s = self.chance.uniform(0.0, self.plan.slow_ready_s if topic in READY else 0.2)
                 self.at(self.now_s + lag_s, self._fetch, process, tp)
         self.at(self.now_s + 1.0, self._beat, process)

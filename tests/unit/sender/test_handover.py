@@ -77,6 +77,25 @@ def test_draining_has_one_deadline(bench: Make) -> None:
     assert all(lane.tasks for lane in lanes), "they are left, not stopped: an answer may still come"
 
 
+@pytest.mark.parametrize(("others", "seconds"), [(0, 0.0), (1, 2.0)], ids=["nothing else", "an answer still comes"])
+def test_draining_does_not_wait_for_a_lease_that_is_lost(bench: Make, others: int, seconds: float) -> None:
+    """Only the next assignment brings it back: who waits for it keeps nobody else, and the group, waiting."""
+    world = bench()
+    lane = world.opened()
+    world.stream.lease.revoke()
+    world.ctx.spawn(lane, world.ctx.ours(lane))
+    world.run_for(0.1)
+    for _ in range(others):
+        busy(world, lane, seconds)
+    began_s = world.now_s
+    world.run(world.handover.drain())
+    assert world.now_s - began_s == pytest.approx(seconds, abs=0.1)
+    assert len(lane.tasks) == 1
+    world.handover.close_all()
+    world.run_for(1.0)
+    assert not lane.tasks, "the lane is closed: what waited ends"
+
+
 def test_draining_does_not_wait_for_a_take_over(bench: Make) -> None:
     """A lane that is not open yet has nothing on its way."""
     world = bench(follows=False)

@@ -1,7 +1,7 @@
 """The workloads: each builds a world of its own, runs, and returns its figures by name.
 
 Names follow the list of workloads that peers were measured on: W1 open throttle, W2 conformance, W3/W4 spells,
-W7 one-time codes behind a backlog, W9 idle.
+W7 one-time codes behind a backlog, W9 idle; TAKEOVER is our own.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import orjson
 from confluent_kafka import Producer
 
 from tests.bench.measure import cpu_s, peak_mib, percentile
+from tests.bench.takeover import takeover
 from tests.support.campaign import EXPRESS, Ids, Request, campaign, people
-from tests.support.reading import TopicReader
 from tests.support.stage import ROOT
 from tests.support.world import NUMBER, World
 
@@ -30,11 +30,8 @@ WAIT_S = 600.0
 
 def _reach(world: World, topic: str, count: int) -> float:
     """Seconds until a topic holds so many records."""
-    began, reader = time.monotonic(), TopicReader(world.kafka, world.topic(topic))
-    try:
-        world.until(lambda: sum(reader.ends().values()) >= count, f"{topic} holds {count}", WAIT_S)
-    finally:
-        reader.close()
+    began = time.monotonic()
+    world.until(lambda: world.count(topic) >= count, f"{topic} holds {count}", WAIT_S)
     return time.monotonic() - began
 
 
@@ -203,6 +200,7 @@ WORKLOADS: dict[str, tuple[Workload, int, int]] = {
     "W4": (w4, 1_500, 900),
     "W7": (w7, 50_000, 5_000),
     "W9": (w9, 400, 100),
+    "TAKEOVER": (takeover, 100_000, 10_000),
 }
 """By name: the workload, its size, its size with --quick."""
 

@@ -118,11 +118,15 @@ class Stage:
 
     def heard(self, name: str) -> dict[str, Any] | None:
         """The log line by which a role says where it listens; None before that."""
+        return self.said(name, *LISTENING)
+
+    def said(self, name: str, *events: str) -> dict[str, Any] | None:
+        """The first line of a role's log about one of these events; None: there is none yet."""
         log = self._log(name)
         for line in log.read_bytes().split(b"\n")[:-1] if log.exists() else []:
             if line.startswith(b"{"):
                 said: dict[str, Any] = orjson.loads(line)
-                if said["event"] in LISTENING:
+                if said["event"] in events:
                     return said
         return None
 

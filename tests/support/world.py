@@ -156,6 +156,14 @@ class World(Stage):
         """Everything that a topic holds now."""
         return read_all(self.kafka, self.topic(topic))
 
+    def count(self, topic: str) -> int:
+        """How many records a topic has got so far."""
+        reader = TopicReader(self.kafka, self.topic(topic))
+        try:
+            return sum(reader.ends().values())
+        finally:
+            reader.close()
+
     def events(self) -> list[dict[str, Any]]:
         """All outbound-events so far, re-written ones included."""
         assert self._reader is not None

@@ -42,7 +42,9 @@ DRAIN_S: Final = 90.0
 """After the load: for the backlog there is more, see `_drain_s`."""
 WATCH_TIMEOUT_S: Final = 60.0
 MEMORY_EVERY_S: Final = 10.0
-WARM_UP_SHARE: Final = 0.2
+WARM_UP_S: Final = 960.0
+"""Senders remember settled ids for `sender.dedupe_window_s` (15 minutes): so long their memory has to grow."""
+WARM_UP_SHARE_MAX: Final = 0.6
 MEMORY_GROWTH_MAX: Final = 0.10
 
 
@@ -64,12 +66,16 @@ class Memory:
         """By worker: the last third against the first third after the warm-up, as a share."""
         found = {}
         for name, sizes in self.samples.items():
-            steady = sizes[int(len(sizes) * WARM_UP_SHARE) :]
+            steady = sizes[int(min(WARM_UP_S / MEMORY_EVERY_S, len(sizes) * WARM_UP_SHARE_MAX)) :]
             third = len(steady) // 3
             if third:
                 first, last = statistics.median(steady[:third]), statistics.median(steady[-third:])
                 found[name] = round(last / first - 1, 3)
         return found
+
+    def last_mib(self) -> dict[str, int]:
+        """By worker: what it had at the end, MiB."""
+        return {name: sizes[-1] >> 20 for name, sizes in self.samples.items()}
 
 
 @dataclass(frozen=True)
@@ -223,7 +229,8 @@ def _outcome(
         "faults": dict(inflictor.done), "passed_over": dict(inflictor.passed_over),
         "answers_lost": inflictor.lost_answers - links.answers_to_lose(), "opted_out": len(inflictor.opted_out),
         "exits": count_by_name(f"{one.name} {one.code}" for one in fleet.exits),
-        "memory_growth": growth, "proxy_lag_s": round(links.lag_max_s, 3), **findings.figures(),
+        "memory_growth": growth, "memory_mib": memory.last_mib(),
+        "proxy_lag_s": round(links.lag_max_s, 3), **findings.figures(),
     }  # fmt: skip
     return Outcome(findings, problems, figures)
 

@@ -77,7 +77,8 @@ class LedgerReader:
             position, empty = max(start, int(low)), 0
             consumer.assign([TopicPartition(self._topic, partition, position)])
             while position < end:
-                batch = consumer.consume(BATCH_RECORDS, POLL_S)
+                # What is asked for is waited for: not more than there is, or each reading would end with a wait.
+                batch = consumer.consume(min(BATCH_RECORDS, end - position), POLL_S)
                 empty = 0 if batch else empty + 1
                 if empty > EMPTY_POLLS_MAX:
                     raise TimeoutError(f"{self._topic}/{partition}: no records from {position} on, end is {end}")

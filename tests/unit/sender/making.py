@@ -24,7 +24,7 @@ from tests.support.sender_kafka import SimDelivery, SimFollower, SimKafka, SimRe
 from tests.support.sender_loop import Clock, ProcessLoop
 from tests.support.sender_plan import BASE_URL, Plan, settings_of
 from tests.support.sender_process import SimContext, SimProcess, SimStream, metrics
-from tests.support.sender_values import NUMBER, message, record
+from tests.support.sender_values import ADA, NUMBER, job, message, record
 
 T = TypeVar("T")
 Hook = Callable[[], object]
@@ -244,3 +244,24 @@ class Bench:
 
 Make = Callable[..., Bench]
 """What the fixture `bench` gives: makes a process with these fields."""
+
+
+def accepted(generation: int = 1, request_id: str = "r-1", **fields: Any) -> dict[str, Any]:
+    """A settlement by the API's answer, with the event that all owners write."""
+    event = {"event_id": f"end-{request_id}", "type": "accepted", "recipient": ADA, "request_id": request_id}
+    nothing = {"reason": None, "message_id": None, "api_ms": None, "queue_ms": None}
+    return record("settled", generation, request_id, event={**event, **nothing}, **fields)
+
+
+def settle(world: Bench, lane: Lane, request_id: str = "r-1", topic: str = "ready-normal", **fields: Any) -> int:
+    """A request is done, its event written and its record acknowledged; returns the offset of its first record."""
+    one = job(request_id)
+    stored = world.kafka.write(topic, one.message.record)
+    world.stream.windows.open(stored.where, stored.place)
+    one.places = [(*stored.where, stored.place)]
+    first = world.writes(lane, "attempt", request_id)
+    world.writes(lane, "settled", request_id, place=one.places[0], **fields)
+    state = lane.ledger.ids[request_id]
+    state.event = None
+    world.ctx.acknowledge_job(lane, one)
+    return first

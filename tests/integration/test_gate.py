@@ -2,201 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
-import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from pipeline.clock import rfc3339, unix_ms
-from pipeline.config import Settings
-from pipeline.records.codec import check
-from pipeline.records.outbound import OutboundEvent
 from pipeline.records.ready import parse_ready
 from pipeline.records.returning import read_returning, returning_headers
-from pipeline.streams import topics
-from pipeline.streams.client import producer_conf, reader_conf
 from pipeline.streams.partition import partition_of
 from tests.support.broker import wait_until
-
-PARTITIONS = 4
-NUMBER = "200000000000001"
-LIMIT_S = 180.0
-ADA = "15550109999"
-
-
-class Read(NamedTuple):
-    """A record of a topic."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """Its value as an object."""
-        value: dict[str, Any] = orjson.loads(self.value or b"null")
-        return value
-
-
-class Stand:
-    """Topics of one test, its gates, and what stands on the topics."""
-
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
-        self.folder = folder
-        self.settings = Settings(
-            kafka={
-                "bootstrap_servers": bootstrap, "topic_prefix": prefix, "recipient_partitions": PARTITIONS,
-                "session_timeout_s": 6,
-            },
-            numbers={
-                NUMBER: {
-                    "business": "acme", "profile": "cloud", "base_url": "http://127.0.0.1:1", "token_env": "NO_TOKEN",
-                    "partitions": [0, 1],
-                }
-            },
-            http={"port": 0},
-        )  # fmt: skip
-        topics.apply(self.settings, topics.compare(self.settings, topics.read_broker(self.settings)))
-        self._producer = Producer(producer_conf(self.settings.kafka))
-        self._gates: list[subprocess.Popen[bytes]] = []
-        self._known: dict[str, list[Read]] = defaultdict(list)
-        self._places: dict[str, dict[int, int]] = defaultdict(lambda: dict.fromkeys(range(PARTITIONS), 0))
-
-    # -- gates ---------------------------------------------------------------------------------------------------
-    def start(self, name: str = "a") -> subprocess.Popen[bytes]:
-        """Start a gate; gates of one name share their data folder, one after the other."""
-        config = self.folder / f"{name}.toml"
-        kafka, number = self.settings.kafka, self.settings.numbers[NUMBER]
-        config.write_text(
-            f'[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\ntopic_prefix = "{kafka.topic_prefix}"\n'
-            f'session_timeout_s = 6\n[numbers.{NUMBER}]\nbusiness = "{number.business}"\nprofile = "cloud"\n'
-            f'base_url = "{number.base_url}"\ntoken_env = "NO_TOKEN"\npartitions = [0, 1]\n'
-            f'[http]\nport = 0\n[storage]\ndata_dir = "{self.folder / name}"\n'
-        )
-        command = [sys.executable, "-m", "pipeline", "--config", str(config), "gate"]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            gate = subprocess.Popen(command, stderr=log, stdout=log)
-        self._gates.append(gate)
-        return gate
-
-    def stop(self, gate: subprocess.Popen[bytes]) -> int:
-        """SIGTERM; returns the exit code."""
-        gate.send_signal(signal.SIGTERM)
-        return gate.wait(LIMIT_S)
-
-    def close(self) -> None:
-        """End every gate that still runs."""
-        for gate in self._gates:
-            if gate.poll() is None:
-                gate.kill()
-                gate.wait(LIMIT_S)
-
-    # -- topics --------------------------------------------------------------------------------------------------
-    def write(
-        self, topic: str, value: Any, key: str | None = None, *, partition: int | None = None, headers: Any = ()
-    ) -> None:
-        """Write a record, on its key's partition unless another is named."""
-        raw = value if isinstance(value, bytes) or value is None else orjson.dumps(value)
-        place = partition if partition is not None else partition_of(key or ADA, PARTITIONS)
-        self._producer.produce(self.settings.topic(topic), raw, key, place, headers=list(headers))
-
-    def flush(self) -> None:
-        """Wait until Kafka has everything written."""
-        assert self._producer.flush(LIMIT_S) == 0
-
-    def read(self, topic: str) -> list[Read]:
-        """Everything that stands on a topic by now."""
-        name, known, places = self.settings.topic(topic), self._known[topic], self._places[topic]
-        consumer = Consumer(reader_conf(self.settings.kafka))
-        try:
-            count = len(consumer.list_topics(name, timeout=LIMIT_S).topics[name].partitions)
-            wanted = {}
-            for partition in range(count):
-                _, end = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=LIMIT_S)
-                if end > places.get(partition, 0):
-                    wanted[partition] = end
-            consumer.assign([TopicPartition(name, partition, places.get(partition, 0)) for partition in wanted])
-            while any(places.get(partition, 0) < end for partition, end in wanted.items()):
-                for message in consumer.consume(1000, timeout=0.5):
-                    if message.error() is None:
-                        places[message.partition()] = message.offset() + 1
-                        known.append(
-                            Read(
-                                message.partition(), message.offset(), message.key(), message.value(),
-                                list(message.headers() or []),
-                            )
-                        )  # fmt: skip
-        except KafkaException:
-            return known  # a topic just made has no leader yet: whoever waits reads again
-        finally:
-            consumer.close()
-        return known
-
-    def events(self) -> list[dict[str, Any]]:
-        """All outbound events, checked against their model."""
-        found = [read.body for read in self.read("outbound-events")]
-        for event in found:
-            check(OutboundEvent, event)
-        return found
-
-    def wait_events(self, count: int, what: str) -> list[dict[str, Any]]:
-        """Wait for that many requests with an event."""
-        wait_until(lambda: len({event["request_id"] for event in self.events()}) >= count, what, LIMIT_S)
-        return self.events()
-
-
-@pytest.fixture
-def stand(kafka: str, topic_prefix: str, tmp_path: Path) -> Iterator[Stand]:
-    """Topics for one test; its gates are ended afterwards."""
-    made = Stand(kafka, topic_prefix, tmp_path)
-    yield made
-    made.close()
-    if os.environ.get("SHOW_GATE_LOGS"):
-        for log in tmp_path.glob("*.log"):
-            sys.stderr.write(log.read_text())
-
-
-def request(request_id: str, to: str = ADA, **fields: Any) -> dict[str, Any]:
-    """A request for a utility template."""
-    return {
-        "request_id": request_id, "from": NUMBER, "to": to, "category": "utility",
-        "message": {"type": "template", "template": {"name": "order_shipped", "language": {"code": "en_US"}}},
-        "metadata": {"shop": "berlin"}, **fields,
-    }  # fmt: skip
-
-
-def update(update_id: str, recipient: str = ADA, **fields: Any) -> dict[str, Any]:
-    """A grant of utility messages a minute ago."""
-    return {
-        "update_id": update_id, "recipient": recipient, "business": "acme", "action": "grant",
-        "categories": ["utility"], "purposes": ["*"], "at": rfc3339(unix_ms() - 60_000),
-        "evidence": {"method": "checkbox", "actor": "user", "source": "https://shop.example", "text": "yes"}, **fields,
-    }  # fmt: skip
-
-
-def message_event(recipient: str, **fields: Any) -> dict[str, Any]:
-    """A person's message."""
-    return {
-        "event_id": f"e-{recipient}", "type": "message", "at": rfc3339(unix_ms() - 1000), "number": NUMBER,
-        "recipient": recipient, "message_id": "wamid.in", **fields,
-    }  # fmt: skip
-
-
-def outcome(events: list[dict[str, Any]], request_id: str) -> tuple[str, str | None]:
-    """(type, reason) of the one event of a request."""
-    (found,) = [event for event in events if event["request_id"] == request_id]
-    return found["type"], found["reason"]
+from tests.support.gate_stand import (
+    ADA,
+    LIMIT_S,
+    PARTITIONS,
+    Stand,
+    message_event,
+    outcome,
+    request,
+    update,
+)
 
 
 def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
@@ -404,115 +230,4 @@ def test_broken_updates_and_events_stop_nothing(stand: Stand) -> None:
     stand.flush()
     events = stand.wait_events(2, "both requests to be judged")
     assert [event["type"] for event in events] == ["queued", "queued"]
-    assert stand.stop(gate) == 0
-
-
-def people_of(count: int) -> list[str]:
-    """Recipients of a campaign."""
-    return [f"155503{i:05d}" for i in range(count)]
-
-
-def grants(stand: Stand, people: int) -> None:
-    """Two of three people allow utility messages."""
-    for person in people_of(people * 2 // 3):
-        stand.write("consent-updates", update(f"g-{person}", person), person)
-    stand.flush()
-
-
-def campaign(stand: Stand, people: int, rounds: range) -> set[str]:
-    """Requests to all people in turn; returns the request ids."""
-    ids = set()
-    for number in rounds:
-        for person in people_of(people):
-            ids.add(f"{person}-{number:04d}")
-            stand.write("outbound-requests", request(f"{person}-{number:04d}", person), person)
-    stand.flush()
-    return ids
-
-
-def check_campaign(stand: Stand, ids: set[str], people: int) -> None:
-    """Each request has exactly one distinct outcome, the right one, and lanes keep the order of each person."""
-    by_id: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for event in stand.events():
-        by_id[event["request_id"]].add((event["event_id"], event["reason"] or event["type"]))
-    assert set(by_id) == ids
-    assert {len(found) for found in by_id.values()} == {1}
-    expected = {name: "queued" if int(name[6:11]) < people * 2 // 3 else "no_consent" for name in ids}
-    assert {name: next(iter(found))[1] for name, found in by_id.items()} == expected
-    seen: dict[str, int] = {}
-    firsts: dict[str, list[int]] = defaultdict(list)
-    for read in stand.read("ready-normal"):
-        name = read.body["request"]["request_id"]
-        if name not in seen:
-            firsts[read.body["request"]["to"]].append(read.body["source"]["offset"])
-        seen[name] = seen.get(name, 0) + 1
-    assert set(seen) == {name for name, told in expected.items() if told == "queued"}
-    for offsets in firsts.values():
-        assert offsets == sorted(offsets)
-    print(f"ready records {sum(seen.values())} for {len(seen)} requests: {sum(seen.values()) - len(seen)} repeated")
-
-
-def test_killed_gate_loses_nothing(stand: Stand) -> None:
-    """SIGKILL three times in the middle of a campaign: every request has one outcome, in order per person."""
-    people = 90
-    grants(stand, people)
-    ids: set[str] = set()
-    gate = stand.start()
-    for part in range(3):
-        seen = len(ids)
-        ids |= campaign(stand, people, range(part * 50, part * 50 + 50))
-        stand.wait_events(seen + (len(ids) - seen) // 10, "progress")
-        gate.kill()
-        gate.wait(LIMIT_S)
-        gate = stand.start()
-    ids |= campaign(stand, people, range(999, 1000))
-    stand.wait_events(len(ids), "an outcome for every request")
-    assert stand.stop(gate) == 0
-    check_campaign(stand, ids, people)
-
-
-def test_gates_come_and_go_without_repeating_anything(stand: Stand) -> None:
-    """A second gate joins, the first leaves by SIGTERM, while requests come: one outcome each, written once."""
-    people = 60
-    grants(stand, people)
-    ids = campaign(stand, people, range(5))
-    first = stand.start("a")
-    stand.wait_events(len(ids), "the first gate's part")
-    second = stand.start("b")
-    log = stand.folder / "b.log"
-    left = 10  # rounds after the second gate joined, and again after the first has left
-    for number in range(100, 1000):
-        ids |= campaign(stand, people, range(number, number + 1))
-        left -= b"tables_restored" in log.read_bytes()
-        if left == 0:
-            break
-        time.sleep(0.05)  # about a thousand requests a second
-    assert left == 0
-    assert stand.stop(first) == 0
-    ids |= campaign(stand, people, range(1000, 1010))
-    stand.wait_events(len(ids), "an outcome for every request")
-    assert stand.stop(second) == 0
-    check_campaign(stand, ids, people)
-    assert len(stand.events()) == len(ids)
-
-
-def test_frozen_predecessor_does_not_bring_a_consent_back(stand: Stand) -> None:
-    """An old consent written over a newer one by a gate that woke up late is repaired at the next assignment."""
-    stand.write("consent-updates", update("g"), ADA)
-    stand.write("consent-updates", update("stop", action="revoke", at=rfc3339(unix_ms())), ADA)
-    stand.flush()
-    gate = stand.start()
-    wait_until(lambda: len(stand.read("consent-events")) == 2, "both updates to be merged", LIMIT_S)
-    assert stand.stop(gate) == 0
-    granted = stand.read("consent")[0]
-    assert granted.body["entries"][0]["status"] == "granted"
-    stand.write("consent", granted.value, ADA)
-    stand.flush()
-    gate = stand.start()
-    wait_until(lambda: len(stand.read("consent")) == 4, "the repaired consent", LIMIT_S)
-    assert stand.read("consent")[-1].body["entries"][0]["status"] == "revoked"
-    stand.write("outbound-requests", request("r"), ADA)
-    stand.flush()
-    assert stand.wait_events(1, "the request's end")[0]["reason"] == "consent_withdrawn"
-    assert len(stand.read("consent-events")) == 2
     assert stand.stop(gate) == 0

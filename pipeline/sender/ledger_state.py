@@ -128,7 +128,10 @@ class LedgerState:
         state.spent = max(state.spent, record.get("spent") or 0)
         longer_ms = max(0, (record.get("age_ms") or 0) - USUAL_AGE_MS)
         self.last_attempt_ms = max(self.last_attempt_ms or 0, timestamp_ms + longer_ms)
-        self.pair_attempts.append((record["recipient"], timestamp_ms + longer_ms))
+        pairs = self.pair_attempts
+        while pairs and pairs[0][1] < timestamp_ms - PAIR_MEMORY_MS:
+            pairs.popleft()
+        pairs.append((record["recipient"], timestamp_ms + longer_ms))
 
     def _close(self, record: Mapping[str, Any], timestamp_ms: int) -> None:
         state = self.ids.get(record["request_id"])

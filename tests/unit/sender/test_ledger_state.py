@@ -226,3 +226,12 @@ def test_the_place_of_a_settlement_is_kept() -> None:
     known = fold(record("opened", 1), record("settled", 1, place=("ready-normal", 0, 55))).of("r-1")
     assert known is not None
     assert known.place == ("ready-normal", 0, 55)
+
+
+def test_attempts_that_no_pair_bucket_asks_for_are_forgotten() -> None:
+    """At a number's full rate they would be kept by the hundred thousand."""
+    state = fold(record("opened", 1), record("attempt", 1, "r-1"))
+    state.apply(record("attempt", 1, "r-2"), 2, 1_000 + PAIR_MEMORY_MS)
+    assert len(state.pair_attempts) == 2
+    state.apply(record("attempt", 1, "r-3"), 3, 1_001 + PAIR_MEMORY_MS)
+    assert len(state.pair_attempts) == 2

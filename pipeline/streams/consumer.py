@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -120,7 +121,8 @@ class HardenedConsumer(driver.Consumer):
         self._resumed.set()
         thread = self._thread
         if thread is not None and thread._consumer is not None:
-            thread.thread_loop.call_soon_threadsafe(_wake_fetch, thread._consumer)
+            with suppress(RuntimeError):  # its loop is closed when answers of Kafka still come after a crash
+                thread.thread_loop.call_soon_threadsafe(_wake_fetch, thread._consumer)
 
     async def _wait_next_records(self, timeout: float) -> Any:
         if self.flow_active and self._buffered_partitions and not self._get_active_partitions():

@@ -69,6 +69,9 @@ def test_private_attributes_still_exist() -> None:
     assert "active_highwaters" in inspect.getsource(Recovery.__init__)
 
 
+A, B = TP("a", 0), TP("b", 0)
+
+
 class _App:
     co_partitioned = (*READY, *DELAYED)
 
@@ -133,6 +136,18 @@ async def test_a_fetch_waits_briefly_while_something_is_not_taken_yet(monkeypatc
         await thread._fetch_records(consumer, {bulk}, 1.0, 1)
         waits.append(fetcher._fetch_max_wait_ms)
     assert waits == [FETCH_WAIT_BUSY_MS, FETCH_WAIT_MS]
+
+
+def test_a_partition_is_resumed_though_the_thread_has_ended() -> None:
+    """After a crash answers of Kafka still come, and finish what they finish: that must not hide why it crashed."""
+    consumer, loop = _consumer(), asyncio.new_event_loop()
+    loop.close()
+    consumer._paused_by_us, consumer._buffered_partitions, consumer._active_partitions = {A}, {A}, {B}
+    consumer._resumed = asyncio.Event()
+    consumer._thread = SimpleNamespace(_consumer=object(), thread_loop=loop)
+    consumer.resume(A)
+    assert consumer._resumed.is_set()
+    assert (consumer._buffered_partitions, consumer._active_partitions) == (set(), {A, B})
 
 
 def test_lane_topics_assigned_apart_are_refused() -> None:

@@ -40,7 +40,9 @@ REASONS: dict[str, Reason] = {
     ),
     "transient": Reason("deferred", "sender", True, "a passing fault of the API or the network", "none"),
     "pair_limited": Reason("deferred", "sender", True, "too many messages to this person in a short time", "none"),
-    "scheduled": Reason("deferred", "gate", True, "its not_before is ahead", "none: it is judged anew when due"),
+    "scheduled": Reason(
+        "deferred", "gate", True, "its not_before is ahead", "none; after an hour or more it is judged anew"
+    ),
     "behind_deferred": Reason("deferred", "sender", True, "an earlier message to this person waits", "none"),
     "held_quality": Reason("deferred", "gate", True, "the number's quality is low", "see the number's quality"),
     "held_campaign": Reason("deferred", "gate", True, "its campaign is paused", "resume the campaign"),

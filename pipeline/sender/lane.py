@@ -74,6 +74,11 @@ class Lane:
         endpoint: Where its messages are posted, with the token.
         number_scope: The number's halt, shared by its lanes in this process.
         host_scope: The host's halt, shared by all numbers of its base_url.
+
+    Attributes:
+        opened_s: Since when it is open, on the steady clock.
+        held_up: Tasks of it that wait for the lease.
+        read_to: By (ready topic, source topic, source partition): the newest source offset that was read there.
     """
 
     def __init__(

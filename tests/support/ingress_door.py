@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.config import Settings, load
 from pipeline.streams import topics
 from pipeline.whatsapp.signature import sign
+from tests.support.reading import read_all
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
@@ -132,25 +132,8 @@ class Ingress:
 
 def read_records(bootstrap: str, topic: str) -> list[Record]:
     """Every record that a topic holds now, partition by partition."""
-    conf = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
-    consumer = Consumer(conf)
-    found: list[Record] = []
-    try:
-        for partition in sorted(consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)
-            consumer.assign([TopicPartition(topic, partition, low)])
-            give_up_at = time.monotonic() + WAIT_S
-            position = low
-            while position < high:
-                assert time.monotonic() < give_up_at, f"{topic}[{partition}] stands at {position} of {high}"
-                message = consumer.poll(1.0)
-                if message is not None and message.error() is None:
-                    position = message.offset() + 1
-                    key = message.key().decode() if message.key() is not None else None
-                    found.append(Record(partition, key, orjson.loads(message.value())))
-    finally:
-        consumer.close()
-    return found
+    found = sorted(read_all(bootstrap, topic), key=lambda one: (one.partition, one.offset))
+    return [Record(one.partition, one.key.decode() if one.key is not None else None, one.json()) for one in found]
 
 
 def write_config(folder: Path, bootstrap: str) -> Path:

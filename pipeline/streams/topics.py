@@ -224,7 +224,7 @@ def read_broker(settings: Settings, timeout_s: float = ADMIN_TIMEOUT_S) -> dict[
         names = {settings.topic(t.name): t.name for t in TOPICS if settings.topic(t.name) in metadata.topics}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = client.describe_configs(resources, request_timeout=timeout_s) if resources else {}
-        configs = {resource.name: future.result() for resource, future in answers.items()}
+        configs = {resource.name: _config_of(future) for resource, future in answers.items()}
     except KafkaException as exc:
         raise BrokerUnreachable(
             f"{settings.kafka.bootstrap_servers}: no answer within {timeout_s:.0f} s ({exc.args[0].name()});"
@@ -234,10 +234,21 @@ def read_broker(settings: Settings, timeout_s: float = ADMIN_TIMEOUT_S) -> dict[
         short: Found(
             len(metadata.topics[name].partitions),
             max((len(p.replicas) for p in metadata.topics[name].partitions.values()), default=0),
-            {key: entry.value for key, entry in configs[name].items()},
+            {key: entry.value for key, entry in config.items()},
         )
         for name, short in names.items()
+        if (config := configs[name]) is not None
     }
+
+
+def _config_of(future: Any) -> Any:
+    """A topic's configuration; None: the broker that was asked has not heard of the topic yet, another one has."""
+    try:
+        return future.result()
+    except KafkaException as exc:
+        if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
 
 
 def apply(settings: Settings, changes: list[Change]) -> None:

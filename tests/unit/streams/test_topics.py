@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.config import KafkaSettings, NumberSettings, Settings
-from pipeline.errors import ConfigError, TopicsWrong
+from pipeline.errors import BrokerUnreachable, ConfigError, TopicsWrong
+from pipeline.streams import topics
 from pipeline.streams.topics import (
     BY_NAME,
     DELAYED,
@@ -19,6 +23,7 @@ from pipeline.streams.topics import (
     apply,
     blocking,
     compare,
+    read_broker,
     wanted_config,
     wanted_partitions,
 )
@@ -175,3 +180,41 @@ def test_replicas_in_sync_by_setting() -> None:
     """How many copies must have a record is a property of every topic."""
     wanted = settings(replication_factor=3, min_insync_replicas=2)
     assert {wanted_config(topic, wanted)["min.insync.replicas"] for topic in TOPICS} == {"2"}
+
+
+class Cluster:
+    """Two brokers: one has heard of both topics, the other one answers for `consent` as it is told to."""
+
+    def __init__(self, code: int) -> None:
+        self._error = KafkaException(KafkaError(code))
+
+    def list_topics(self, timeout: float) -> Any:
+        """The first broker's answer."""
+        part = SimpleNamespace(replicas=[1], error=None)
+        names = ("consent", "consent-updates")
+        return SimpleNamespace(topics={name: SimpleNamespace(partitions={0: part}, error=None) for name in names})
+
+    def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, Future[Any]]:
+        """The second broker's answer."""
+        answers: dict[Any, Future[Any]] = {}
+        for resource in resources:
+            answers[resource] = Future()
+            if resource.name == "consent":
+                answers[resource].set_exception(self._error)
+            else:
+                answers[resource].set_result({"cleanup.policy": SimpleNamespace(value="delete")})
+        return answers
+
+
+def test_a_topic_that_not_all_brokers_know_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after its creation `apply` waits for it instead of failing. (Real brokers agree too soon to show it.)"""
+    monkeypatch.setattr(topics, "admin", lambda _settings: Cluster(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    found = read_broker(settings())
+    assert {name: one.config for name, one in found.items()} == {"consent-updates": {"cleanup.policy": "delete"}}
+
+
+def test_any_other_error_of_a_broker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only that one is waited out."""
+    monkeypatch.setattr(topics, "admin", lambda _settings: Cluster(KafkaError._TIMED_OUT))
+    with pytest.raises(BrokerUnreachable, match="_TIMED_OUT"):
+        read_broker(settings())

@@ -15,12 +15,15 @@ SOURCE = {"topic": "outbound-requests", "partition": 0, "offset": 0, "timestamp_
 MADE = request("r-1", NUMBER, ADA)
 
 
-def findings(kind: str, reason: str, *, is_taken: bool, opts_out: bool) -> Findings:
-    """Of one request that ended so."""
+def findings(kind: str, reason: str | None, *more: tuple[str, str | None], is_taken: bool, opts_out: bool) -> Findings:
+    """Of one request that ended so, and was told of again as having ended otherwise."""
     row = {"profile": "cloud", "accepted": True, "text": "r-1", "to": ADA, "t_ns": 1, "sender": NUMBER, "status": 200}
-    event: dict[str, Any] = outbound_event(kind, MADE, SOURCE, at_ms=0, stage="sender", reason=reason)
+    events: list[dict[str, Any]] = [
+        outbound_event(kind, MADE, SOURCE, at_ms=0, stage="sender", reason=reason)
+        for kind, reason in ((kind, reason), *more)
+    ]
     return find(
-        [(MADE, ENTRANCE)], [row] if is_taken else [], [event],
+        [(MADE, ENTRANCE)], [row] if is_taken else [], events,
         {"senders": {}, "max_lag_s": 0.0, "started_monotonic_ns": 0},
         opted_out={ADA: 2} if opts_out else {}, undone=(), zombie_posts=0, lag_s=0.0, loaded_ns=(0, 10),
     )  # fmt: skip
@@ -44,3 +47,10 @@ def test_unknown_but_taken_before_an_opt_out_is_no_stranger() -> None:
     """The API took it before the person opted out, and nobody could tell: neither lost nor sent without leave."""
     base = findings("failed", "outcome_unknown", is_taken=True, opts_out=True).base
     assert (base.lost, base.not_allowed_sent, base.sent_unaccepted) == (0, 0, 1)
+
+
+def test_the_first_end_counts() -> None:
+    """A gate judges a request again after a crash, and the person has opted out meanwhile: it was sent all the same."""
+    found = findings("accepted", None, ("rejected", "consent_withdrawn"), is_taken=True, opts_out=True)
+    assert found.base.problems() == []
+    assert findings("rejected", "consent_withdrawn", ("accepted", None), is_taken=True, opts_out=True).base.problems()

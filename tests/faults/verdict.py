@@ -121,10 +121,12 @@ def find(
 def _withdrawn(events: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> set[str]:
     """Ids that an opt-out may have kept from being sent: refused for it, or of unknown outcome and not sent again."""
     taken = {row["text"] for row in rows if row["accepted"]}
-    ends = {"consent_withdrawn": set[str](), "outcome_unknown": set[str]()}
+    ends, known = {"consent_withdrawn": set[str](), "outcome_unknown": set[str]()}, set[str]()
     for event in events:
-        if event["reason"] in ends:
+        # The first with an id counts: a gate that judges again after a crash may come to another end.
+        if event["event_id"] not in known and event["reason"] in ends:
             ends[event["reason"]].add(event["request_id"])
+        known.add(event["event_id"])
     return ends["consent_withdrawn"] | (ends["outcome_unknown"] - taken)
 
 
@@ -164,7 +166,7 @@ def _examples(
     ends: dict[str, dict[str, str]] = defaultdict(dict)
     for event in events:
         if event["type"] in TERMINAL:
-            ends[event["request_id"]][event["event_id"]] = f"{event['type']}/{event['reason']}"
+            ends[event["request_id"]].setdefault(event["event_id"], f"{event['type']}/{event['reason']}")
     return {
         "lost": [f"{one.request_id} {ends.get(one.request_id)}" for one in known
                  if one.is_allowed and one.request_id not in taken],

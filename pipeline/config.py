@@ -116,6 +116,9 @@ class NumberSettings(Section):
         None, min_length=1, description="Lane partitions, one per shard; required once there are two numbers."
     )
     max_in_flight: int | None = Field(None, ge=1, le=100_000, description="Default rate × 2 s, at least 16.")
+    count_inbound: bool = Field(
+        False, description="Messages from people take tokens, too: Cloud throughput is in and out together."
+    )
 
     @field_validator("base_url")
     @classmethod

@@ -24,16 +24,34 @@ class WebhookState(Record):
 
 
 class HaltState(Record):
-    """`number:ID/halt/SHARD`: the API refused; sister lanes obey until `until`."""
+    """`number:ID/halt/SHARD`: the API refused; sister lanes obey until `until`.
+
+    `scope` says who: `number` (null: the same, or the host if overloaded), `account`, or `host`.
+    """
 
     kind: Literal["number"]
     id: str
     aspect: Literal["halt"]
     shard: int
-    reason: Literal["throttled", "overloaded"] | None
+    reason: Literal["throttled", "overloaded", "token", "preflight"] | None
+    scope: Literal["number", "account", "host"] | None = None
+    account: str | None = None
     base_url: str | None
     halted: bool
     until: TimeMs | None
+    at: TimeMs
+    by: str
+
+
+class MarketingState(Record):
+    """`number:ID/marketing/SHARD`: the API takes no marketing from this number until then (131048, 471)."""
+
+    kind: Literal["number"]
+    id: str
+    aspect: Literal["marketing"]
+    shard: int
+    until: TimeMs
+    error_code: int | None
     at: TimeMs
     by: str
 

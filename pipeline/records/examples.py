@@ -146,8 +146,13 @@ _WEBHOOK: Example = {
 }  # fmt: skip
 _HALT: Example = {
     "kind": "number", "id": _NUMBER, "aspect": "halt", "shard": 0, "reason": "throttled",
+    "scope": "account", "account": "300000000000001",
     "base_url": "https://graph.facebook.com/v24.0", "halted": True, "until": "2026-11-22T10:00:05.000Z", "at": _AT,
     "by": "sender-1",
+}  # fmt: skip
+_NO_MARKETING: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "marketing", "shard": 0, "until": "2026-11-23T10:00:00.000Z",
+    "error_code": 131048, "at": _AT, "by": "sender-1",
 }  # fmt: skip
 _MARK: Example = {
     "kind": "lane", "id": _LANE, "aspect": "mark", "needed": 4711, "generation": 7, "last_attempt_ms": _AT_MS,
@@ -186,7 +191,7 @@ VALID: dict[str, dict[str, Example]] = {
         "attempt": _ATTEMPT,
         "settled": _SETTLED,
     },
-    "account-state": {"webhook": _WEBHOOK, "halt": _HALT, "mark": _MARK},
+    "account-state": {"webhook": _WEBHOOK, "halt": _HALT, "marketing": _NO_MARKETING, "mark": _MARK},
     "audit-event": {"revoke": _AUDIT},
 }
 """Record → name → a value that the schema takes."""

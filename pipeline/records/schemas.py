@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.records import deadletter, examples
-from pipeline.records.account import Alias, AuditEvent, HaltState, MarkState, Suppression, WebhookState
+from pipeline.records.account import Alias, AuditEvent, HaltState, MarketingState, MarkState, Suppression, WebhookState
 from pipeline.records.consent import Consent, ConsentEvent, ConsentUpdate
 from pipeline.records.inbound import InboundEvent, ServiceWindow
 from pipeline.records.ledger import LedgerRecord
@@ -28,7 +28,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENT = "asyncapi.json"
 MAJOR = 1
 
-AccountState = Annotated[WebhookState | HaltState | MarkState, Field(discriminator="aspect")]
+AccountState = Annotated[WebhookState | HaltState | MarketingState | MarkState, Field(discriminator="aspect")]
 MODELS: dict[str, TypeAdapter[Any]] = {
     "request": TypeAdapter(Request),
     "consent-update": TypeAdapter(ConsentUpdate),

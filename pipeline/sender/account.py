@@ -18,13 +18,24 @@ log = structlog.get_logger(__name__)
 
 
 class SisterHalt(NamedTuple):
-    """Another lane's halt: until when it holds, by host date in ms."""
+    """Another lane's halt: whom it holds, why, and until when, by host date in ms."""
 
     number: str
     shard: int
+    scope: str
+    account: str | None
     base_url: str | None
-    overloaded: bool
+    reason: str
     until_ms: int
+    by: str
+
+    def holds(self, number: str, shard: int, account: str, base_url: str) -> bool:
+        """Whether it holds a lane back: a sister of its number, of its account, or of its host, as it goes."""
+        if self.number == number:
+            return self.shard != shard
+        if self.scope == "host":
+            return self.base_url == base_url
+        return self.scope == "account" and bool(account) and self.account == account
 
 
 class AccountState:
@@ -37,6 +48,7 @@ class AccountState:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._values: dict[str, dict[str, Any]] = {}
         self._halts: dict[str, SisterHalt] = {}
+        self._no_marketing_ms: dict[str, int] = {}
         self._on_change = on_change
 
     def apply(self, batch: list[Any]) -> None:
@@ -56,14 +68,13 @@ class AccountState:
             self._halts.pop(key, None)
             return
         self._values[key] = value
-        if value.get("aspect") != "halt":
-            return
-        if value["halted"]:
-            overloaded = value["reason"] == "overloaded"
-            until_ms = parse_rfc3339_ms(value["until"])
-            self._halts[key] = SisterHalt(value["id"], value["shard"], value["base_url"], overloaded, until_ms)
-        else:
-            self._halts.pop(key, None)
+        if value.get("aspect") == "halt":
+            if value["halted"]:
+                self._halts[key] = _sister_halt(value)
+            else:
+                self._halts.pop(key, None)
+        elif value.get("aspect") == "marketing":
+            self.pause_marketing(value["id"], parse_rfc3339_ms(value["until"]))
 
     def webhook_verified(self, number: str) -> bool:
         """Whether an authentic webhook call was seen for the number."""
@@ -80,12 +91,40 @@ class AccountState:
             return None
         return needed, generation, last_ms if isinstance(last_ms, int) else None
 
-    def sister_halt_until_ms(self, number: str, shard: int, base_url: str, now_ms: int) -> int | None:
-        """Until when another lane's halt holds this one back: a throttle of the number, an overload of its host."""
-        latest = 0
-        for halt in self._halts.values():
-            same_number = halt.number == number and halt.shard != shard
-            same_host = halt.overloaded and halt.base_url == base_url and halt.number != number
-            if same_number or same_host:
-                latest = max(latest, halt.until_ms)
-        return latest if latest > now_ms else None
+    def sister_halt(
+        self, number: str, shard: int, account: str, base_url: str, now_ms: int, own: str
+    ) -> SisterHalt | None:
+        """The halt of a lane of another process that holds this one back longest; None: none does.
+
+        Args:
+            own: What this process calls itself: its own lanes share their halts in memory, which is faster.
+        """
+        holding = [
+            halt
+            for halt in self._halts.values()
+            if halt.until_ms > now_ms and halt.by != own and halt.holds(number, shard, account, base_url)
+        ]
+        return max(holding, key=lambda halt: halt.until_ms, default=None)
+
+    def pause_marketing(self, number: str, until_ms: int) -> None:
+        """Know that the API takes no marketing from a number until then; a longer pause is never cut short."""
+        self._no_marketing_ms[number] = max(until_ms, self._no_marketing_ms.get(number, 0))
+
+    def no_marketing_until_ms(self, number: str, now_ms: int) -> int | None:
+        """Until when the API takes no marketing from a number, host date in ms; None: it does."""
+        until_ms = self._no_marketing_ms.get(number, 0)
+        return until_ms if until_ms > now_ms else None
+
+    def throughput(self, number: str) -> str | None:
+        """The throughput level that Meta's webhooks gave the number: `HIGH`, `STANDARD`; None: nothing was said."""
+        value = self._values.get(f"number:{number}/limits")
+        return value.get("throughput") if value is not None else None
+
+
+def _sister_halt(value: dict[str, Any]) -> SisterHalt:
+    reason = value["reason"]
+    scope = value.get("scope") or ("host" if reason == "overloaded" else "number")
+    return SisterHalt(
+        value["id"], value["shard"], scope, value.get("account"), value["base_url"], reason,
+        parse_rfc3339_ms(value["until"]), value["by"],
+    )  # fmt: skip

@@ -26,12 +26,14 @@ from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.evidence import Evidence
 from pipeline.sender.finish import Finish
 from pipeline.sender.handover import Handover
+from pipeline.sender.inbound_count import InboundCount
 from pipeline.sender.intake import Intake
-from pipeline.sender.lane import Lane, Scope
+from pipeline.sender.lane import Lane
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import LedgerReader, Tail
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.scopes import scopes_of
 from pipeline.sender.takeover import Takeover
 from pipeline.sender.ticker import Ticker
 from pipeline.sender.unknown import Unknowns
@@ -69,10 +71,7 @@ class Sender:
         self._settings, self._metrics, self._health = settings, metrics, health
         loop = asyncio.get_running_loop()
         self._endpoints = endpoints(settings)
-        self._numbers: dict[str, Scope] = {number: Scope() for number in settings.numbers}
-        self._hosts: dict[str, Scope] = {
-            number.base_url: Scope(word="overloaded") for number in settings.numbers.values()
-        }
+        self._scopes = scopes_of(settings.numbers)
         self._lane_topics = tuple(settings.topic(name) for name in (*READY, *DELAYED))
         urgent, *_ = self._lane_topics
         self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics, ahead=(urgent,))
@@ -91,6 +90,8 @@ class Sender:
         self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
         self._account_follower.start()
         self._account_task = loop.create_task(self._account_known())
+        self._inbound_count = InboundCount(settings, self.ctx, loop)
+        self._inbound_count.start()
         reader = LedgerReader(settings)
         self._evidence = Evidence(settings, loop, self._wake_all)
         finish = Finish(self.ctx)
@@ -131,6 +132,7 @@ class Sender:
         await self.ctx.delivery.close(CLOSE_S)
         await self.ctx.optouts.stop()
         await self._evidence.stop()
+        await self._inbound_count.stop()
         await self._account_follower.stop()
         await self.ctx.client.close()
 
@@ -172,8 +174,7 @@ class Sender:
             number, shard = owned[partition]
             settings = self._settings.numbers[number]
             lane = Lane(
-                number, shard, partition, settings, self._endpoints[number],
-                self._numbers[number], self._hosts[settings.base_url], steady_s(),
+                number, shard, partition, settings, self._endpoints[number], self._scopes[number], steady_s()
             )  # fmt: skip
             self.ctx.lanes[partition] = lane
             self.ctx.spawn(lane, self._takeover.open(lane, generation))

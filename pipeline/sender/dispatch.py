@@ -6,6 +6,7 @@ and void), and once more by `posting` in the step that writes the request.
 
 from __future__ import annotations
 
+from pipeline.sender.account import SisterHalt
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.jobs import Chain, Job, Place, Stage
@@ -37,19 +38,16 @@ class Dispatch:
     def stop_reasons(self, lane: Lane) -> set[str]:
         """Why the lane sends nothing, in the words of the contract; empty: it may send."""
         now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
-        reasons = set()
-        for scope in (lane.number_scope, lane.host_scope):
-            if scope.halt.is_halted(now_s):
-                reasons.add(scope.word)
+        reasons: set[str] = set()
+        reasons.update(scope.word for scope in lane.scopes if scope.halt.is_halted(now_s))
         if self._needs_webhook(lane):
             reasons.add("webhook")
         if not self._ctx.optouts.is_fresh(now_s):
             reasons.add("opt_outs_stale")
         if lane.kafka_away or not self._ctx.stream.lease.valid:
             reasons.add("kafka")
-        if not reasons and self._sister_halt(lane, now_ms) is not None:
-            reasons.add("throttled")
-        return reasons
+        sister = None if reasons else self._sister_halt(lane, now_ms)
+        return reasons if sister is None else {sister.reason}
 
     def pump(self, lane: Lane) -> None:
         """Start whatever may start now; set the next look."""
@@ -93,20 +91,22 @@ class Dispatch:
 
     def _obeys_sister(self, lane: Lane, now_s: float) -> bool:
         """A lane that was refused itself probes itself: two that waited for each other would wait for ever."""
-        if lane.number_scope.halt.is_halted(now_s) or lane.host_scope.halt.is_halted(now_s):
+        if lane.scopes.is_halted(now_s):
             return False
         return self._sister_halt(lane, self._ctx.unix_ms()) is not None
 
     def _needs_webhook(self, lane: Lane) -> bool:
         return self._ctx.settings.policy.require_webhook and not self._ctx.account.webhook_verified(lane.number)
 
-    def _sister_halt(self, lane: Lane, now_ms: int) -> int | None:
-        return self._ctx.account.sister_halt_until_ms(lane.number, lane.shard, lane.settings.base_url, now_ms)
+    def _sister_halt(self, lane: Lane, now_ms: int) -> SisterHalt | None:
+        return self._ctx.account.sister_halt(
+            lane.number, lane.shard, lane.settings.account, lane.settings.base_url, now_ms, self._ctx.owner
+        )
 
     def _halted(self, lane: Lane, now_s: float) -> bool | None:
         """False: nothing halts the lane; True: one probe may go; None: nothing may, the next look is set."""
         probe = False
-        for scope in (lane.number_scope, lane.host_scope):
+        for scope in lane.scopes:
             state = scope.halt.state(now_s)
             if isinstance(state, Wait):
                 self._scheduling.look_at(lane, now_s + state.seconds)
@@ -128,6 +128,11 @@ class Dispatch:
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
             return False
+        if message.category == "marketing":
+            until_ms = self._ctx.account.no_marketing_until_ms(lane.number, now_ms)
+            if until_ms is not None:
+                self._put_off(lane, job, "marketing_limit", until_ms)
+                return False
         if not self._scheduling.knows_predecessors(lane, job):
             self._scheduling.again(lane, job, now_s + UNREAD_LOOK_S)
             return False
@@ -142,8 +147,7 @@ class Dispatch:
             return False
         job.stage = Stage.IN_HAND
         if probe:
-            lane.number_scope.halt.probing(now_s)
-            lane.host_scope.halt.probing(now_s)
+            lane.scopes.probing(now_s)
         self._ctx.spawn(lane, self._posting.send(lane, job, Flight(lane, self._scheduling.wake), probe=probe))
         return True
 
@@ -151,13 +155,11 @@ class Dispatch:
         if wait_s <= self._ctx.settings.sender.lane_wait_max_s or job.deferred:
             self._scheduling.again(lane, job, now_s + wait_s)
             return
-        job.stage = Stage.SETTLING
-        self._ctx.spawn(lane, self._defer_pair(lane, job, wait_s))
+        self._put_off(lane, job, "pair_limited", self._ctx.unix_ms() + int(wait_s * 1000))
 
-    async def _defer_pair(self, lane: Lane, job: Job, wait_s: float) -> None:
-        due_s = self._ctx.steady_s() + wait_s
-        await self._finish.defer(lane, job, "pair_limited", self._ctx.unix_ms() + int(wait_s * 1000))
-        self._scheduling.again(lane, job, due_s)
+    def _put_off(self, lane: Lane, job: Job, reason: str, due_ms: int) -> None:
+        job.stage = Stage.SETTLING
+        self._ctx.spawn(lane, self._posting.put_off(lane, job, reason, due_ms))
 
     # -- alarms ------------------------------------------------------------------------------------------------------
     def _ring_alarms(self, lane: Lane, now_s: float) -> None:

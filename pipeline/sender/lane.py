@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.config import NumberSettings
@@ -17,8 +17,8 @@ from pipeline.records.ready import ReadyMessage
 from pipeline.sender.attempt_age import AttemptAge
 from pipeline.sender.jobs import Chain, Chains, Job, Place
 from pipeline.sender.ledger_state import LedgerState
+from pipeline.sender.scopes import Scopes
 from pipeline.throttle.bucket import Bucket, Limit
-from pipeline.throttle.halt import Halt, Open
 from pipeline.throttle.pair import PairBuckets
 from pipeline.throttle.priority import PRIORITIES, PriorityPolicy
 from pipeline.whatsapp.profiles import PROFILES, Endpoint, Profile, default_limit
@@ -35,6 +35,8 @@ LOOK_EVERY_S = 0.01
 """Answers that come close together are looked at together; a lane that was idle is looked at at once."""
 BROKER_SKEW_S = 0.1
 """Clocks of two brokers agree within this."""
+HIGH_PER_S = 1000.0
+"""Messages per second of a number whose throughput Meta has raised; no burst beyond it is documented."""
 IN_FLIGHT_SECONDS = 2.0
 IN_FLIGHT_MIN = 16
 READY_WINDOW_HIGH, READY_WINDOW_LOW = 2000, 1000
@@ -43,15 +45,6 @@ JOBS_HIGH, JOBS_LOW = 20_000, 10_000
 FINISHED_MAX = 200_000
 
 Alarm = Literal["due", "mature"]
-
-
-@dataclass(slots=True)
-class Scope:
-    """What one number, or one API host, has in common over all lanes of this process."""
-
-    halt: Halt = field(default_factory=Halt)
-    word: str = "throttled"
-    ended_s: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +65,7 @@ class Lane:
         shard: Which of the number's shards.
         settings: Of the number.
         endpoint: Where its messages are posted, with the token.
-        number_scope: The number's halt, shared by its lanes in this process.
-        host_scope: The host's halt, shared by all numbers of its base_url.
+        scopes: Halts of the number, its account and its host, shared by all lanes of this process that belong to them.
 
     Attributes:
         opened_s: Since when it is open, on the steady clock.
@@ -83,14 +75,14 @@ class Lane:
 
     def __init__(
         self, number: str, shard: int, partition: int, settings: NumberSettings, endpoint: Endpoint,
-        number_scope: Scope, host_scope: Scope, now_s: float,
+        scopes: Scopes, now_s: float,
     ) -> None:  # fmt: skip
         self.number, self.shard, self.partition = number, shard, partition
         self.key = f"{number}#{shard}"
         self.settings = settings
         self.profile: Profile = PROFILES[settings.profile]
         self.endpoint = endpoint
-        self.number_scope, self.host_scope = number_scope, host_scope
+        self.scopes = scopes
         self.limit = limit_of(settings)
         self.bucket = Bucket(self.limit, tokens=0.0, now_s=now_s)
         self.policy = PriorityPolicy(self.limit)
@@ -124,26 +116,42 @@ class Lane:
         self.timer_at = float("inf")
         self.gather_s = gather_of(self.limit)
         self.looked_s = float("-inf")
-        self._factor = 1.0
+        self._allowance = (1.0, 1.0)
         self._alarms: list[tuple[float, int, Alarm, Job, Place | None]] = []
         self._serial = 0
 
     # -- halts -------------------------------------------------------------------------------------------------------
     def follow_factor(self, now_s: float) -> None:
-        """Bring the bucket to the part of the limit that the halts of number and host allow now."""
-        factor = 1.0
-        for scope in (self.number_scope, self.host_scope):
-            state = scope.halt.state(now_s)
-            if isinstance(state, Open):
-                factor = min(factor, state.factor)
-        if factor != self._factor:
-            self._factor = factor
-            self.bucket.set_limit(Limit(self.limit.rate_per_s * factor, self.limit.burst), now_s)
+        """Bring the bucket to the part of the limit that the halts of number, account and host allow now.
+
+        In a spell it goes on as before: what was learned of the true limit holds for the tokens that come meanwhile.
+        """
+        allowance = self.scopes.allowance(now_s)
+        if allowance is not None and allowance != self._allowance:
+            self._allowance = allowance
+            self._set_bucket(now_s)
+
+    def follow_throughput(self, throughput: str | None, now_s: float) -> None:
+        """Take on the limit that Meta has raised the number to (or back).
+
+        Args:
+            throughput: `HIGH` after an upgrade; anything else: the limit of settings and profile.
+        """
+        limit = limit_of(self.settings, throughput)
+        if limit != self.limit:
+            self.limit = limit
+            self.gather_s, self.in_flight_max = gather_of(limit), in_flight_of(self.settings, limit)
+            self._set_bucket(now_s)
+
+    def _set_bucket(self, now_s: float) -> None:
+        factor, ceiling = self._allowance
+        limit = Limit(self.limit.rate_per_s * factor, max(1.0, self.limit.burst * ceiling))
+        self.bucket.set_limit(limit, now_s)
 
     @property
     def in_flight_allowed(self) -> int:
         """Requests that may be on their way now: fewer while the API recovers."""
-        return max(1, int(self.in_flight_max * self._factor))
+        return max(1, int(self.in_flight_max * self._allowance[0]))
 
     # -- alarms ------------------------------------------------------------------------------------------------------
     def set_alarm(self, when_s: float, kind: Alarm, job: Job, place: Place | None = None) -> None:
@@ -195,10 +203,17 @@ class Lane:
         return oldest
 
 
-def limit_of(settings: NumberSettings) -> Limit:
-    """The limit of one lane: the number's by setting or profile, the burst less its margin, shared by its shards."""
+def limit_of(settings: NumberSettings, throughput: str | None = None) -> Limit:
+    """The limit of one lane: the number's by setting or profile, the burst less its margin, shared by its shards.
+
+    Args:
+        throughput: The level that Meta gives the number. `HIGH` raises the limit to 1,000/s (Meta, throughput), unless
+            the settings keep the number below what it had before: that is an operator's own brake.
+    """
     rate, burst = default_limit(settings.profile, settings.api_version)
     whole = Limit(settings.rate_per_s or rate, settings.burst or burst)
+    if throughput == "HIGH" and PROFILES[settings.profile].upgrades and whole.rate_per_s >= rate:
+        whole = Limit(max(whole.rate_per_s, HIGH_PER_S), max(whole.burst, HIGH_PER_S))
     return whole.shared(len(settings.partitions or [0])).less_margin(NETWORK_JITTER_S)
 
 

@@ -20,6 +20,7 @@ from pipeline.records.codec import encode
 from pipeline.records.ledger import Basis
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import LEDGER_HEADERS, Finish, due_to_steady_s, valid_cause
+from pipeline.sender.halts import pause_marketing
 from pipeline.sender.jobs import Job, Stage
 from pipeline.sender.lane import ON_WAY_MAX, Lane
 from pipeline.sender.outcomes import Decision, decide
@@ -133,7 +134,7 @@ class Posting:
         if now_s - began_s > age_max_s:
             lane.attempt_age.too_old(age_max_s)
             return "stale"
-        if not probe and (lane.number_scope.halt.is_halted(now_s) or lane.host_scope.halt.is_halted(now_s)):
+        if not probe and lane.scopes.is_halted(now_s):
             return "halt"
         if now_ms >= message.valid_until_ms or now_ms >= message.expires_ms:
             return "expired"
@@ -208,31 +209,27 @@ class Posting:
             await self._returned(lane, job, outcome, what)
 
     def _steer(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
-        """Let the answer halt or free the number and its host."""
-        scopes = {"number": lane.number_scope, "host": lane.host_scope}
+        """Let the answer halt or free the number, its account and its host."""
         if what.halt is not None:
-            scope = scopes[what.halt]
-            if job.written_s and job.written_s < scope.ended_s:
-                return  # written before the last spell ended: it says nothing about now
-            scope.word = what.stop or scope.word
+            name, word = what.halt
             asked_s = outcome.retry_after_s if outcome.retry_after_s is not None else what.delay_s or None
-            scope.halt.refused(now_s, asked_s, self._ctx.random.random())
-            self._ctx.metrics.throttled.labels(lane.number, scope.word).inc()
-            self._tell_halt(lane, scope.word, outcome, now_s)
-        elif outcome.http_status is not None:
-            for scope in scopes.values():
-                since_s = scope.halt.since_s
-                if since_s is not None and job.written_s >= since_s:
-                    scope.halt.accepted(now_s)
-                    scope.ended_s = now_s
+            if lane.scopes.refused(name, word, job.written_s, now_s, asked_s, self._ctx.random.random()):
+                self._ctx.metrics.throttled.labels(lane.number, word).inc()
+                self._tell_halt(lane, name, word, outcome, now_s)
+            return
+        if what.pauses_marketing:
+            pause_marketing(self._ctx, lane, what.delay_s, outcome.error_code)
+        if outcome.http_status is not None and lane.scopes.answered(job.written_s, now_s):
+            for other in self._ctx.lanes.values():
+                self._scheduling.wake(other)  # lanes of the same scope wait for the probe's time-out
 
-    def _tell_halt(self, lane: Lane, word: str, outcome: Outcome, now_s: float) -> None:
+    def _tell_halt(self, lane: Lane, scope: str, word: str, outcome: Outcome, now_s: float) -> None:
         """Name what the API refuses, and how, now and then: a wrong token or a blocked account needs a person."""
         held = self._repeats.pass_now(f"{lane.number} {word}", now_s)
         if held is not None:
             log.warning(
-                "halted", lane=lane.key, reason=word, http_status=outcome.http_status, error_code=outcome.error_code,
-                detail=outcome.detail, suppressed=held,
+                "halted", lane=lane.key, scope=scope, reason=word, http_status=outcome.http_status,
+                error_code=outcome.error_code, detail=outcome.detail, suppressed=held,
             )  # fmt: skip
 
     async def _settled(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
@@ -276,15 +273,30 @@ class Posting:
         now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
         waits_s = 0.0 if what.halt is not None else what.delay_s
         due_ms = now_ms + int(waits_s * 1000)
-        if what.halt is not None or waits_s > self._ctx.settings.sender.lane_wait_max_s:
-            await self._finish.defer(
-                lane, job, reason, due_ms,
+        first = what.halt is not None
+        if first or waits_s > self._ctx.settings.sender.lane_wait_max_s:
+            await self.put_off(
+                lane, job, reason, due_ms, first=first,
                 detail=outcome.detail, http_status=outcome.http_status, error_code=outcome.error_code,
             )  # fmt: skip
-            if goes_through_gate(due_ms, now_ms) and not job.unknown:
-                self._scheduling.park(lane, job)
-                return
-        self._scheduling.again(lane, job, due_to_steady_s(due_ms, now_ms, now_s), first=what.halt is not None)
+        else:
+            self._scheduling.again(lane, job, due_to_steady_s(due_ms, now_ms, now_s))
+
+    async def put_off(
+        self, lane: Lane, job: Job, reason: str, due_ms: int, *, first: bool = False, **told: Any
+    ) -> None:
+        """Have a message wait for a reason of its own: a durable copy, and its place in memory.
+
+        Args:
+            first: It is the next one of its lane, once it may go.
+            told: Fields of the event.
+        """
+        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
+        await self._finish.defer(lane, job, reason, due_ms, **told)
+        if goes_through_gate(due_ms, now_ms) and not job.unknown:
+            self._scheduling.park(lane, job)
+        else:
+            self._scheduling.again(lane, job, due_to_steady_s(due_ms, now_ms, now_s), first=first)
 
     async def _unknown(self, lane: Lane, job: Job, now_s: float) -> None:
         job.unknown = True
@@ -300,8 +312,5 @@ class Posting:
     def _ended(self, lane: Lane, flight: Flight, *, probe: bool) -> None:
         """There is an answer, or none will come: the next probe is another one."""
         flight.ended()
-        if not probe:
-            return
-        now_s = self._ctx.steady_s()
-        for scope in (lane.number_scope, lane.host_scope):
-            scope.halt.probe_lost(now_s)
+        if probe:
+            lane.scopes.probe_lost(self._ctx.steady_s())

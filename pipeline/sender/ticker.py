@@ -66,6 +66,7 @@ class Ticker:
 
     async def _tick(self, lane: Lane, count: int) -> None:
         self._halts.tick(lane)
+        lane.follow_throughput(self._ctx.account.throughput(lane.number), self._ctx.steady_s())
         self._dispatch.make_room(lane)
         if count % UNKNOWN_EVERY == 0:
             try:

@@ -176,6 +176,26 @@ class Bucket:
         self._newest_s = now_s
         self._tat_s = tat_s + self._interval_s
 
+    def charge(self, tokens: float, now_s: float) -> None:
+        """Spend tokens that others used up: what came in counts against the same limit as what goes out.
+
+        The bucket may owe them, up to one burst: then nothing goes until they have come back.
+
+        Args:
+            tokens: How many, ≥ 0; shards of a number bear a fraction each.
+            now_s: The clock's reading, seconds.
+
+        Raises:
+            ValueError: tokens is negative or not a number.
+        """
+        if not tokens >= 0:
+            raise ValueError(f"tokens must not be negative, not {tokens}")
+        now_s = now_s if now_s > self._newest_s else self._newest_s
+        tat_s = self._tat_s if self._tat_s > now_s else now_s
+        deepest_s = now_s + 2.0 * self._limit.burst * self._interval_s
+        self._newest_s = now_s
+        self._tat_s = max(tat_s, min(tat_s + tokens * self._interval_s, deepest_s))
+
     def set_limit(self, limit: Limit, now_s: float) -> None:
         """Go on under another limit; the tokens held are kept, as far as the new burst holds them.
 

@@ -46,6 +46,8 @@ RAMP_STEP_S = 0.5
 RAMP_STEPS = 10
 RAMP_FACTOR_START = 0.5
 """After a spell: half the rate at once, all of it after 10 steps of 0.5 s."""
+RAMP_FACTOR_START_FLAPPING = 0.9
+"""After one spell of many short ones: the ceiling has come down already; going slower yet wastes what is allowed."""
 
 CEILING_MIN = 0.1
 CEILING_DROP = 0.95
@@ -63,10 +65,13 @@ class Open:
     """Requests may go.
 
     Attributes:
-        factor: Part of the configured rate and burst to use, in (0, 1] (`Limit.scaled`).
+        factor: Part of the configured rate to use, in (0, 1].
+        ceiling: Part of the configured burst to use, in (0, 1]: what is left of the limit once spells have shown that
+            the true one is lower. The factor without the slow return after a spell.
     """
 
     factor: float
+    ceiling: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Halt:
     __slots__ = (
         "_ceiling",
         "_ended_s",
+        "_is_flapping",
         "_next_probe_s",
         "_open",
         "_open_until_s",
@@ -133,6 +139,7 @@ class Halt:
         self._next_probe_s = -math.inf
         self._ended_s = -math.inf
         self._spell_s = math.inf
+        self._is_flapping = False
         # The ceiling as of the end of the last spell; what quiet has added since is in `_ceiling_at`.
         self._ceiling = 1.0
         self._open = Open(1.0)
@@ -205,7 +212,8 @@ class Halt:
     def _begin(self, now_s: float) -> float:
         """Begin a spell, return its beginning; lower the ceiling if it follows on a short one."""
         self._ceiling = self._ceiling_at(now_s)
-        if now_s - self._ended_s < FLAP_GAP_S and self._spell_s < FLAP_SPELL_S:
+        self._is_flapping = now_s - self._ended_s < FLAP_GAP_S and self._spell_s < FLAP_SPELL_S
+        if self._is_flapping:
             self._ceiling = max(CEILING_MIN, self._ceiling * CEILING_DROP)
         self._since_s = now_s
         return now_s
@@ -222,8 +230,10 @@ class Halt:
         quiet_s = max(0.0, now_s - self._ended_s)
         ceiling = self._ceiling_at(now_s)
         step = min(RAMP_STEPS, int(quiet_s // RAMP_STEP_S))
-        ramp = RAMP_FACTOR_START + (1.0 - RAMP_FACTOR_START) * step / RAMP_STEPS
-        self._open = Open(ceiling * ramp)
+        is_short = self._is_flapping and self._spell_s < FLAP_SPELL_S
+        start = RAMP_FACTOR_START_FLAPPING if is_short else RAMP_FACTOR_START
+        ramp = start + (1.0 - start) * step / RAMP_STEPS
+        self._open = Open(ceiling * ramp, ceiling)
         if step < RAMP_STEPS:
             self._open_until_s = self._ended_s + (step + 1) * RAMP_STEP_S
         elif ceiling < 1.0:

@@ -48,6 +48,8 @@ class Kind(StrEnum):
     """The token is wrong or spent."""
     NUMBER_BLOCKED = "number_blocked"
     """The number (or its account) may not send: halt it, tell an operator; until `delay_s` if there is one."""
+    MARKETING_PAUSED = "marketing_paused"
+    """The number sends no marketing for `delay_s`: too many of its messages were blocked or reported."""
     RECIPIENT_STOPPED = "recipient_stopped"
     """The person stopped marketing messages from this business."""
 
@@ -85,7 +87,7 @@ KIND_OF: Mapping[Disposition, Kind] = {
     Disposition.THROTTLE: Kind.THROTTLED,
     Disposition.OVERLOAD: Kind.OVERLOADED,
     Disposition.PAIR: Kind.PAIR_LIMITED,
-    Disposition.PAUSE_MARKETING: Kind.NUMBER_BLOCKED,
+    Disposition.PAUSE_MARKETING: Kind.MARKETING_PAUSED,
     Disposition.STOP_MARKETING: Kind.RECIPIENT_STOPPED,
     Disposition.SUPPRESS: Kind.REFUSED,
     Disposition.AUTHENTICATE: Kind.UNAUTHORISED,

@@ -54,6 +54,7 @@ class Profile:
         burst: Default burst, requests.
         pair_limit: Limit per recipient; None if there is none.
         echoes_callback_data: Whether status webhooks bring `biz_opaque_callback_data` back.
+        upgrades: Whether Meta raises the throughput of its numbers (webhook `THROUGHPUT_UPGRADE`).
     """
 
     name: str
@@ -61,6 +62,7 @@ class Profile:
     burst: int
     pair_limit: PairLimit | None
     echoes_callback_data: bool
+    upgrades: bool
     locate: Callable[[str, str, str], Endpoint] = field(repr=False)
     encode: Callable[[Mapping[str, Any], str, str | None], dict[str, Any]] = field(repr=False)
 
@@ -179,9 +181,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
         for profile in (
-            Profile("cloud", 80.0, 80, _PAIR, True, _cloud_endpoint, _cloud_body),
-            Profile("360dialog", 80.0, 80, _PAIR, True, _360dialog_endpoint, _cloud_body),
-            Profile("v1", 50.0, 150, None, False, _v1_endpoint, _v1_body),
+            Profile("cloud", 80.0, 80, _PAIR, True, True, _cloud_endpoint, _cloud_body),
+            Profile("360dialog", 80.0, 80, _PAIR, True, True, _360dialog_endpoint, _cloud_body),
+            Profile("v1", 50.0, 150, None, False, False, _v1_endpoint, _v1_body),
         )
     }
 )

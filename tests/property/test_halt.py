@@ -117,7 +117,7 @@ def test_only_one_probe_at_a_time(history: list[tuple[str, float, float, float]]
 
 @given(st.lists(st.tuples(st.floats(0.1, 60), st.floats(0.01, 20)), max_size=30), jitters)
 def test_the_rate_comes_back_within_five_seconds(spells: list[tuple[float, float]], jitter: float) -> None:
-    """After any series of spells: half of what will be, then rising, and all of it from 5 s on."""
+    """After any series of spells: at least half of what will be, then rising, and all of it from 5 s on."""
     halt, now_s = Halt(), 0.0
     for gap_s, length_s in spells:
         now_s += gap_s
@@ -128,7 +128,7 @@ def test_the_rate_comes_back_within_five_seconds(spells: list[tuple[float, float
         factors = [state.factor for state in states if isinstance(state, Open)]
         assert len(factors) == 40
         assert factors == sorted(factors)
-        assert abs(factors[0] - factors[-1] / 2) < 1e-9
+        assert any(abs(factors[0] - factors[-1] * start) < 1e-9 for start in (0.5, 0.9))
         assert factors[21] == factors[-1]
         # The halt was asked about these seconds ahead, so they have passed.
         now_s += 10.0

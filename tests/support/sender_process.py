@@ -15,11 +15,12 @@ from pipeline.sender.evidence import Evidence
 from pipeline.sender.finish import Finish
 from pipeline.sender.handover import Handover
 from pipeline.sender.intake import Intake
-from pipeline.sender.lane import Lane, Scope
+from pipeline.sender.lane import Lane
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import Tail
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.scopes import scopes_of
 from pipeline.sender.takeover import Takeover
 from pipeline.sender.ticker import Ticker
 from pipeline.sender.unknown import Unknowns
@@ -150,12 +151,12 @@ class SimProcess:
     def assigned(self) -> None:
         """Take the lanes over: a callback on the loop, as the stream's hook."""
         settings = self.world.settings
-        number_scope, host_scope = Scope(), Scope(word="overloaded")
+        scopes = scopes_of(settings.numbers)
         for partition, (number, shard) in settings.lanes().items():
             conf = settings.numbers[number]
             endpoint = PROFILES[conf.profile].endpoint(BASE_URL, NUMBER, "t")
             lane = Lane(
-                number, shard, partition, conf, endpoint, number_scope, host_scope, self.ctx.steady_s()
+                number, shard, partition, conf, endpoint, scopes[number], self.ctx.steady_s()
             )  # fmt: skip
             if lane.pairs is not None and self.world.plan.pair_burst is not None:
                 lane.pairs = PairBuckets(6.0, self.world.plan.pair_burst)

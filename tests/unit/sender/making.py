@@ -13,10 +13,11 @@ from pipeline.sender.account import AccountState
 from pipeline.sender.finish import Finish
 from pipeline.sender.handover import Handover
 from pipeline.sender.intake import Intake
-from pipeline.sender.lane import Lane, Scope
+from pipeline.sender.lane import Lane
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.replay import Apply, Standing
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.scopes import alone
 from pipeline.sender.takeover import Takeover
 from pipeline.whatsapp.client import Client
 from pipeline.whatsapp.profiles import PROFILES
@@ -222,7 +223,7 @@ class Bench:
         """A lane that was just assigned."""
         conf = self.settings.numbers[NUMBER]
         endpoint = PROFILES[conf.profile].endpoint(BASE_URL, NUMBER, "t")
-        lane = Lane(NUMBER, partition, partition, conf, endpoint, Scope(), Scope(word="overloaded"), self.now_s)
+        lane = Lane(NUMBER, partition, partition, conf, endpoint, alone(), self.now_s)
         self.ctx.lanes[partition] = lane
         return lane
 

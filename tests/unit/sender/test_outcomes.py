@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.sender.outcomes import PAIR_DELAY_S, TOKEN_RETRY_S, Decision, decide
+from pipeline.sender.outcomes import (
+    BLOCKED_RETRY_S,
+    MARKETING_PAUSE_S,
+    PAIR_DELAY_S,
+    TOKEN_RETRY_S,
+    Decision,
+    Stop,
+    decide,
+)
 from pipeline.whatsapp.answer import Kind, Outcome
 
 
-def after(kind: Kind, *, spent: int = 0, max_attempts: int = 5, **fields: float) -> Decision:
+def after(kind: Kind, *, spent: int = 0, max_attempts: int = 5, **fields: float | str) -> Decision:
     """The decision about an outcome of this kind."""
     return decide(Outcome(kind, **fields), spent=spent, max_attempts=max_attempts, jitter=0.0)  # type: ignore[arg-type]
 
@@ -19,16 +27,24 @@ def test_accepted_is_settled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "halt", "stop"),
+    ("kind", "scope", "halt"),
     [
-        (Kind.THROTTLED, "number", "throttled"), (Kind.OVERLOADED, "host", "overloaded"),
-        (Kind.UNAUTHORISED, "number", "token"), (Kind.NUMBER_BLOCKED, "number", "preflight"),
+        (Kind.THROTTLED, "number", ("number", "throttled")), (Kind.THROTTLED, "account", ("account", "throttled")),
+        (Kind.OVERLOADED, "host", ("host", "overloaded")), (Kind.UNAUTHORISED, "number", ("number", "token")),
+        (Kind.NUMBER_BLOCKED, "number", ("number", "preflight")),
+        (Kind.NUMBER_BLOCKED, "account", ("account", "preflight")),
     ],
 )  # fmt: skip
-def test_what_concerns_everybody_halts_and_spends_nothing(kind: Kind, halt: str, stop: str) -> None:
-    """A throttle never spends one of a message's attempts, however often it comes."""
-    what = after(kind, spent=1000)
-    assert (what.action, what.halt, what.stop, what.spends) == ("return", halt, stop, False)
+def test_what_concerns_others_halts_its_scope_and_spends_nothing(kind: Kind, scope: str, halt: Stop) -> None:
+    """Number, account or host, as the code says; a throttle never spends an attempt, however often it comes."""
+    what = after(kind, spent=1000, scope=scope)
+    assert (what.action, what.halt, what.spends) == ("return", halt, False)
+
+
+def test_a_block_holds_as_long_as_its_code_says() -> None:
+    """133015: a number that was deleted a moment ago is not tried before five minutes have passed."""
+    assert after(Kind.NUMBER_BLOCKED, delay_s=300.0).delay_s == 300.0
+    assert after(Kind.NUMBER_BLOCKED).delay_s == BLOCKED_RETRY_S
 
 
 def test_a_token_is_tried_again_after_a_while() -> None:
@@ -37,9 +53,18 @@ def test_a_token_is_tried_again_after_a_while() -> None:
 
 
 def test_the_day_of_a_held_back_message_is_kept() -> None:
-    """131049 concerns one person for a day: no halt, no spending."""
-    what = after(Kind.NUMBER_BLOCKED, delay_s=86_400.0)
+    """131049 concerns one person for a day: no halt."""
+    what = after(Kind.TRANSIENT, delay_s=86_400.0, scope="recipient")
     assert (what.action, what.reason, what.delay_s, what.halt) == ("return", "marketing_limit", 86_400.0, None)
+
+
+def test_a_spam_limit_pauses_marketing() -> None:
+    """131048 and 471: no marketing from this number for a day, and the rest goes on."""
+    what = after(Kind.MARKETING_PAUSED)
+    assert (what.action, what.reason, what.delay_s, what.halt) == ("return", "marketing_limit", MARKETING_PAUSE_S, None)
+    assert what.pauses_marketing
+    assert not what.spends
+    assert after(Kind.MARKETING_PAUSED, delay_s=90_000.0).delay_s == 90_000.0
 
 
 def test_a_pair_limit_waits_with_this_person_only() -> None:
@@ -57,7 +82,7 @@ def test_no_answer_is_unknown_and_not_a_failure() -> None:
 def test_what_never_left_is_void_and_halts_the_host() -> None:
     """A refused connection says that the host is away, not that the message is bad."""
     what = after(Kind.NOT_SENT)
-    assert (what.action, what.halt, what.spends) == ("void", "host", False)
+    assert (what.action, what.halt, what.spends) == ("void", ("host", "overloaded"), False)
 
 
 def test_transient_errors_spend_attempts_and_end() -> None:

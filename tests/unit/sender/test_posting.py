@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
+from pipeline.sender.dispatch import Dispatch
+from pipeline.sender.evidence import Evidence
 from pipeline.sender.jobs import Stage
 from pipeline.sender.lane import Lane
 from pipeline.sender.posting import Flight, Posting
+from pipeline.sender.replay import Tail
+from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck
+from tests.support.sender_kafka import SimFollower
+from tests.support.sender_values import NOW_MS, NUMBER
 from tests.unit.sender.making import Bench, Make
 
 EVENTS = "outbound-events"
@@ -18,6 +24,27 @@ ACCEPTED = Answer(200, {}, b'{"messages":[{"id":"wamid.1"}],"contacts":[{"wa_id"
 DENIED = Answer(
     401, {}, b'{"meta":{},"errors":[{"code":1005,"title":"Access denied","details":"The token is not valid."}]}'
 )
+
+
+SPAM = Answer(400, {}, b'{"error":{"message":"(#131048) Spam rate limit hit","code":131048}}')
+
+
+class Answers:
+    """An API that answers by what the body says.
+
+    Attributes:
+        asked: Bodies that were posted.
+    """
+
+    def __init__(self, *by_word: tuple[bytes, Answer]) -> None:
+        self._by_word = by_word
+        self.asked: list[bytes] = []
+
+    async def post(self, _url: str, _headers: dict[str, str], body: bytes, check: LastCheck) -> Answer:
+        """Ask the last check, then answer."""
+        assert check() is None
+        self.asked.append(body)
+        return next(answer for word, answer in self._by_word if word in body)
 
 
 class OneAnswer:
@@ -43,6 +70,42 @@ def sending(world: Bench, answer: Answer) -> tuple[Lane, Posting]:
     lane.chains.take(lane.jobs["r-1"].priority)
     lane.jobs["r-1"].stage = Stage.IN_HAND
     return lane, Posting(world.ctx, world.finish, world.scheduling)
+
+
+def pumping(world: Bench, api: Answers) -> Lane:
+    """A lane that sends by itself."""
+    evidence = Evidence(world.settings, world.loop, lambda: None, SimFollower)
+    unknowns = Unknowns(world.ctx, world.finish, world.scheduling, evidence, Tail(world.reader))
+    posting = Posting(world.ctx, world.finish, world.scheduling)
+    Dispatch(world.ctx, world.finish, world.scheduling, posting, unknowns)
+    world.ctx.client = cast("Client", api)
+    world.kafka.write("account-state", {"aspect": "webhook", "verified": True}, f"number:{NUMBER}/webhook")
+    return world.opened()
+
+
+def test_a_spam_limit_stops_marketing_and_nothing_else(bench: Make) -> None:
+    """131048: the message and all marketing behind it wait for a day, unsent; other messages go on."""
+    world = bench(profile="cloud")
+    api = Answers((b"15550000001", SPAM), (b"", ACCEPTED))
+    lane = pumping(world, api)
+    day: dict[str, Any] = {"expires_ms": NOW_MS + 72 * 3_600_000, "valid_until_ms": NOW_MS + 72 * 3_600_000}
+    world.deliver(world.ready("m-1", 1, recipient="15550000001", category="marketing", **day))
+    for _ in range(4):
+        world.ctx.optouts.beat(world.now_s)
+        world.run_for(0.8)
+    world.deliver(
+        world.ready("m-2", 2, recipient="15550000002", category="marketing", **day),
+        world.ready("u-1", 3, recipient="15550000003", **day),
+    )
+    for _ in range(2):
+        world.ctx.optouts.beat(world.now_s)
+        world.run_for(0.8)
+    told = {event["request_id"]: (event["type"], event["reason"]) for event in world.log(EVENTS)}
+    put_off = ("deferred", "marketing_limit")
+    assert told == {"m-1": put_off, "m-2": put_off, "u-1": ("accepted", None)}
+    assert len(api.asked) == 2, "the second one was not tried"
+    assert [record["request"]["request_id"] for record in world.log("delayed-retry-1h")] == ["m-1", "m-2"]
+    assert lane.parked == {"m-1", "m-2"}
 
 
 def test_a_wrong_token_is_named(bench: Make) -> None:

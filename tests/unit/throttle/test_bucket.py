@@ -219,3 +219,28 @@ def test_seconds_until_survives_rounding() -> None:
     now_s, due_s = math.ulp(1.0) / 2, 1.0 + 3 * math.ulp(1.0)
     assert now_s + (due_s - now_s) < due_s
     assert now_s + seconds_until(due_s, now_s) >= due_s
+
+
+def test_a_charge_is_owed() -> None:
+    """What others used up is missing here, and is waited for if it is more than there was."""
+    bucket = Bucket(Limit(10, 5), tokens=5, now_s=0.0)
+    bucket.charge(2.5, 0.0)
+    assert bucket.tokens(0.0) == pytest.approx(2.5)
+    bucket.charge(4.5, 0.0)
+    assert not bucket.has(0.0)
+    assert bucket.wait_s(0.0) == pytest.approx(0.3)
+
+
+def test_a_debt_has_a_bound() -> None:
+    """A flood of charges holds a bucket back for the time of two bursts and no longer."""
+    bucket = Bucket(Limit(10, 5), tokens=5, now_s=0.0)
+    for _ in range(100):
+        bucket.charge(3.0, 1.0)
+    assert bucket.wait_s(1.0) == pytest.approx((5 + 1) / 10)
+
+
+@pytest.mark.parametrize("tokens", [-1.0, math.nan])
+def test_a_charge_gives_no_tokens(tokens: float) -> None:
+    """A negative charge would lift the limit."""
+    with pytest.raises(ValueError, match="tokens"):
+        Bucket(Limit(10, 5), tokens=0, now_s=0.0).charge(tokens, 0.0)

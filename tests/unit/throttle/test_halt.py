@@ -209,12 +209,22 @@ def test_rare_short_spells_do_not_lower_the_ceiling() -> None:
 
 
 def test_short_spells_in_a_row_lower_the_ceiling() -> None:
-    """Each short spell that follows on a short one takes 5 % of the ceiling; the ramp ends there."""
+    """Each short spell that follows on a short one takes 5 % of the ceiling; the return begins close to that."""
     halt = Halt()
     for start_s in (0.0, 8.0, 16.0):
         spell(halt, start_s, start_s + 0.5)
-    assert factor_of(halt.state(16.5)) == pytest.approx(0.95**2 / 2)
-    assert factor_of(halt.state(22.0)) == pytest.approx(0.95**2)
+    assert factor_of(halt.state(16.5)) == pytest.approx(0.95**2 * 0.9)
+    state = halt.state(22.0)
+    assert isinstance(state, Open)
+    assert (state.factor, state.ceiling) == (pytest.approx(0.95**2), pytest.approx(0.95**2))
+
+
+def test_a_long_spell_after_short_ones_ends_at_half() -> None:
+    """Short spells speak of a lower limit, a long one of an API that was away."""
+    halt = Halt()
+    for start_s, length_s in ((0.0, 0.5), (8.0, 0.5), (16.0, 5.0)):
+        spell(halt, start_s, start_s + length_s)
+    assert factor_of(halt.state(21.0)) == pytest.approx(0.95**2 / 2)
 
 
 def test_ceiling_has_a_floor() -> None:

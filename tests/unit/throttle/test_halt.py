@@ -216,7 +216,7 @@ def test_short_spells_in_a_row_lower_the_ceiling() -> None:
     assert factor_of(halt.state(16.5)) == pytest.approx(0.95**2 * 0.9)
     state = halt.state(22.0)
     assert isinstance(state, Open)
-    assert (state.factor, state.ceiling) == (pytest.approx(0.95**2), pytest.approx(0.95**2))
+    assert [state.factor, state.ceiling] == pytest.approx([0.95**2, 0.95**2])
 
 
 def test_a_long_spell_after_short_ones_ends_at_half() -> None:

@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -28,6 +28,7 @@ SECRET_KEYS = frozenset(
     {
         "token",
         "password",
+        "login_password",
         "sasl_password",
         "ssl_key_password",
         "app_secret",
@@ -99,6 +100,18 @@ class KafkaSettings(Section):
         return self
 
 
+class Login(NamedTuple):
+    """A user at a host.
+
+    Attributes:
+        base_url: Of the host.
+        user: As the API knows it.
+    """
+
+    base_url: str
+    user: str
+
+
 class NumberSettings(Section):
     """One sending number: which API it uses, how fast, on which lanes."""
 
@@ -110,6 +123,11 @@ class NumberSettings(Section):
     base_url: str = Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", description="Where the API answers.")
     token_file: Path | None = Field(None, description="File that holds the access token.")
     token_env: str | None = Field(None, description="Environment variable that holds the access token.")
+    login_user: str | None = Field(
+        None, pattern=r"^[^:\x00-\x1f\x7f]{1,256}$", description="v1 only, in place of a token: user of the login."
+    )
+    login_password_file: Path | None = Field(None, description="File that holds that user's password.")
+    login_password_env: str | None = Field(None, description="Environment variable that holds it.")
     rate_per_s: float | None = Field(None, gt=0, le=100_000, description="Limit; default by profile: 80, 80, 50.")
     burst: float | None = Field(None, ge=1, le=1_000_000, description="Burst; default by profile: 80, 80, 150.")
     partitions: list[Annotated[int, Field(ge=0, le=MAX_LANE_PARTITION)]] | None = Field(
@@ -122,10 +140,29 @@ class NumberSettings(Section):
     def _no_last_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
+    @property
+    def login(self) -> Login | None:
+        """Host and user of its login; numbers with the same one share a token. None: it has a token of its own."""
+        return None if self.login_user is None else Login(self.base_url, self.login_user)
+
     @model_validator(mode="after")
-    def _one_token_source(self) -> Self:
-        if (self.token_file is None) == (self.token_env is None):
-            raise ValueError("needs exactly one of token_file and token_env")
+    def _one_way_to_authenticate(self) -> Self:
+        passwords = [self.login_password_file, self.login_password_env]
+        ways = [self.token_file, self.token_env, self.login_user]
+        if len(ways) - ways.count(None) != 1:
+            raise ValueError(
+                "needs exactly one of token_file and token_env (on v1 also: login_user); remove the others"
+            )
+        if self.login_user is None:
+            if passwords.count(None) != len(passwords):
+                raise ValueError(
+                    "login_password_file and login_password_env go with login_user; set it, or remove them"
+                )
+            return self
+        if self.profile != "v1":
+            raise ValueError(f"login_user is for profile v1, there is no login on {self.profile}; use token_file")
+        if passwords.count(None) != 1:
+            raise ValueError("login_user needs exactly one of login_password_file and login_password_env")
         return self
 
 
@@ -269,6 +306,21 @@ class Settings(BaseSettings):
                         " give every number partitions of its own"
                     )
                 owners[partition] = number
+        return self
+
+    @model_validator(mode="after")
+    def _one_password_per_login(self) -> Self:
+        passwords: dict[Login, tuple[str, Path | str | None]] = {}
+        for number, settings in self.numbers.items():
+            if settings.login is None:
+                continue
+            password = settings.login_password_file or settings.login_password_env
+            first, known = passwords.setdefault(settings.login, (number, password))
+            if known != password:
+                raise ValueError(
+                    f"numbers.{number}: its password comes from elsewhere than that of number {first}, which has the"
+                    " same login_user at the same base_url; name the same login_password_file (or _env) in both"
+                )
         return self
 
     def lanes(self) -> dict[int, tuple[str, int]]:

@@ -15,11 +15,11 @@ from typing import Any, Final
 import structlog
 from faust.types import TP
 
-from pipeline.clock import steady_s
+from pipeline.clock import steady_s, unix_ms, unix_s
 from pipeline.config import Settings
 from pipeline.health import Health
 from pipeline.metrics import Metrics
-from pipeline.secrets import token_of
+from pipeline.sender.access import Access
 from pipeline.sender.account import AccountState
 from pipeline.sender.context import Context
 from pipeline.sender.dispatch import Dispatch
@@ -28,6 +28,7 @@ from pipeline.sender.finish import Finish
 from pipeline.sender.handover import Handover
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import Lane, Scope
+from pipeline.sender.logins import Logins
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import LedgerReader, Tail
@@ -42,7 +43,7 @@ from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.whatsapp.client import Client
-from pipeline.whatsapp.profiles import PROFILES, Endpoint
+from pipeline.whatsapp.profiles import Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,6 @@ class Sender:
     def __init__(self, settings: Settings, metrics: Metrics, health: Health) -> None:
         self._settings, self._metrics, self._health = settings, metrics, health
         loop = asyncio.get_running_loop()
-        self._endpoints = endpoints(settings)
         self._numbers: dict[str, Scope] = {number: Scope() for number in settings.numbers}
         self._hosts: dict[str, Scope] = {
             number.base_url: Scope(word="overloaded") for number in settings.numbers.values()
@@ -77,20 +77,25 @@ class Sender:
         urgent, *_ = self._lane_topics
         self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics, ahead=(urgent,))
         account = AccountState(self._wake_all)
+        client, access = Client(), Access()
+        access.on_change = self._has_token
+        logins = Logins(settings, access, client, self._hosts, self._sister_wait_s, steady_s, unix_s)
         self.ctx = Context(
             settings=settings,
             loop=loop,
             stream=self.app,
             delivery=outlets(settings),
-            client=Client(),
+            client=client,
             optouts=OptOuts(settings, loop, self._wake_all),
             account=account,
             metrics=metrics,
+            access=access,
             owner=f"{socket.gethostname()}/{os.getpid()}",
         )
         self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
         self._account_follower.start()
         self._account_task = loop.create_task(self._account_known())
+        self._login_tasks = logins.start(self._crash_by)
         reader = LedgerReader(settings)
         self._evidence = Evidence(settings, loop, self._wake_all)
         finish = Finish(self.ctx)
@@ -105,7 +110,7 @@ class Sender:
         self._handover = Handover(self.ctx)
         self._ticker = Ticker(self.ctx, dispatch, unknowns, self._handover, health)
         self._tick_task = loop.create_task(self._ticker.run())
-        self._tick_task.add_done_callback(self._tick_ended)
+        self._tick_task.add_done_callback(self._crash_by)
         self._add_agents()
         self.app.hooks_assigned = self._assigned
         self.app.hooks_draining = self._draining
@@ -123,7 +128,7 @@ class Sender:
 
     async def close(self) -> None:
         """Stop tasks, readers and clients, after the app has stopped."""
-        tasks = self._tick_task, self._account_task
+        tasks = self._tick_task, self._account_task, *self._login_tasks
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -172,7 +177,7 @@ class Sender:
             number, shard = owned[partition]
             settings = self._settings.numbers[number]
             lane = Lane(
-                number, shard, partition, settings, self._endpoints[number],
+                number, shard, partition, settings, self.ctx.access.endpoint(number),
                 self._numbers[number], self._hosts[settings.base_url], steady_s(),
             )  # fmt: skip
             self.ctx.lanes[partition] = lane
@@ -197,7 +202,19 @@ class Sender:
         for lane in self.ctx.lanes.values():
             self._scheduling.wake(lane)
 
-    def _tick_ended(self, task: asyncio.Task[None]) -> None:
+    def _sister_wait_s(self, base_url: str) -> float:
+        """How long other processes' halts hold a login at that host back."""
+        now_ms = unix_ms()
+        until_ms = self.ctx.account.sister_halt_until_ms("", -1, base_url, now_ms)
+        return 0.0 if until_ms is None else (until_ms - now_ms) / 1000
+
+    def _has_token(self, number: str, endpoint: Endpoint) -> None:
+        for lane in self.ctx.lanes.values():
+            if lane.number == number:
+                lane.endpoint = endpoint
+                self._scheduling.wake(lane)
+
+    def _crash_by(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._crashing = asyncio.ensure_future(self.app.crash(error))
@@ -208,15 +225,3 @@ def outlets(settings: Settings) -> Outlets:
     kafka, loop = settings.kafka, asyncio.get_running_loop()
     events = Delivery(producer_conf(kafka, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
     return Outlets(Delivery(producer_conf(kafka), loop), {settings.topic("outbound-events"): events})
-
-
-def endpoints(settings: Settings) -> dict[str, Endpoint]:
-    """Where each number posts, with its token.
-
-    Raises:
-        ConfigError: a token is missing.
-    """
-    return {
-        number: PROFILES[conf.profile].endpoint(conf.base_url, number, token_of(number, conf))
-        for number, conf in settings.numbers.items()
-    }

@@ -41,6 +41,8 @@ class Dispatch:
         for scope in (lane.number_scope, lane.host_scope):
             if scope.halt.is_halted(now_s):
                 reasons.add(scope.word)
+        if not self._ctx.access.is_ready(lane.number):
+            reasons.add("token")
         if self._needs_webhook(lane):
             reasons.add("webhook")
         if not self._ctx.optouts.is_fresh(now_s):
@@ -87,6 +89,7 @@ class Dispatch:
             not self._ctx.may_act(lane)
             or lane.kafka_away
             or not self._ctx.optouts.is_fresh(now_s)
+            or not self._ctx.access.is_ready(lane.number)
             or self._needs_webhook(lane)
             or self._obeys_sister(lane, now_s)
         )

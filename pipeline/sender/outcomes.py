@@ -53,6 +53,8 @@ def decide(outcome: Outcome, *, spent: int, max_attempts: int, jitter: float) ->
         return Decision("return", reason="overloaded", halt="host", stop="overloaded")
     if kind is Kind.UNAUTHORISED:
         return Decision("return", reason="throttled", delay_s=TOKEN_RETRY_S, halt="number", stop="token")
+    if kind is Kind.TOKEN_SPENT:
+        return Decision("return", reason="throttled")
     if kind is Kind.NUMBER_BLOCKED:
         if outcome.delay_s is not None:
             return Decision("return", reason="marketing_limit", delay_s=outcome.delay_s)

@@ -78,12 +78,12 @@ class Access:
     """The access of all numbers of this process; without any it lets everything be.
 
     Attributes:
-        on_change: Called with a number and its endpoint when it has another token.
+        on_change: Called with a number that has another token.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[str, _Number] = {}
-        self.on_change: Callable[[str, Endpoint], None] = lambda _number, _endpoint: None
+        self.on_change: Callable[[str], None] = lambda _number: None
 
     def add(self, number: str, locate: Locate, source: Source) -> None:
         """Know a number, be there a token for it yet or not."""
@@ -92,6 +92,11 @@ class Access:
     def endpoint(self, number: str) -> Endpoint:
         """Where the number's messages go now."""
         return self._numbers[number].endpoint
+
+    def newest(self, number: str, known: Endpoint) -> Endpoint:
+        """The endpoint with the newest token; the one known if the number's token is nobody's matter here."""
+        one = self._numbers.get(number)
+        return known if one is None else one.endpoint
 
     def is_ready(self, number: str) -> bool:
         """Whether there is a token that was not refused."""
@@ -103,7 +108,7 @@ class Access:
         for number, one in self._numbers.items():
             if one.source is source and source.token is not None:
                 one.endpoint, one.has_token = one.locate(source.token), True
-                self.on_change(number, one.endpoint)
+                self.on_change(number)
 
     def judged(self, number: str, endpoint: Endpoint, outcome: Outcome) -> Outcome:
         """Take in what a request came to.

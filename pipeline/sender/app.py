@@ -43,7 +43,6 @@ from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.whatsapp.client import Client
-from pipeline.whatsapp.profiles import Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -208,10 +207,9 @@ class Sender:
         until_ms = self.ctx.account.sister_halt_until_ms("", -1, base_url, now_ms)
         return 0.0 if until_ms is None else (until_ms - now_ms) / 1000
 
-    def _has_token(self, number: str, endpoint: Endpoint) -> None:
+    def _has_token(self, number: str) -> None:
         for lane in self.ctx.lanes.values():
             if lane.number == number:
-                lane.endpoint = endpoint
                 self._scheduling.wake(lane)
 
     def _crash_by(self, task: asyncio.Task[None]) -> None:

@@ -71,7 +71,7 @@ class Lane:
         number: The sending number.
         shard: Which of the number's shards.
         settings: Of the number.
-        endpoint: Where its messages are posted, with the token.
+        endpoint: Where its messages are posted, with the token that it had then (`Access.newest`).
         number_scope: The number's halt, shared by its lanes in this process.
         host_scope: The host's halt, shared by all numbers of its base_url.
 

@@ -62,23 +62,26 @@ def is_denied(access: Access, number: str = ONE, endpoint: Endpoint | None = Non
 
 def test_a_number_without_a_token_is_not_ready() -> None:
     """Nothing is sent before the first token; then all numbers that share it are ready, and are told of it."""
-    source, told = Lent(), []
+    source = Lent()
+    told: list[str] = []
     access = access_of(source, ONE, TWO)
-    access.on_change = lambda number, endpoint: told.append((number, endpoint.headers["Authorization"]))
+    access.on_change = told.append
     assert not access.is_ready(ONE)
     assert not access.is_ready(TWO)
     grant(access, source, "t1")
     assert access.is_ready(ONE)
     assert access.is_ready(TWO)
-    assert told == [(ONE, "Bearer t1"), (TWO, "Bearer t1")]
-    assert access.endpoint(TWO).headers["Authorization"] == "Bearer t1"
+    assert told == [ONE, TWO]
+    assert {access.endpoint(number).headers["Authorization"] for number in (ONE, TWO)} == {"Bearer t1"}
+    assert access.newest(TWO, locate(TWO, "t0")) is access.endpoint(TWO)
 
 
 def test_numbers_that_nobody_named_are_let_be() -> None:
     """Without a source there is nothing to wait for and nothing to renew."""
-    access = Access()
+    access, known = Access(), locate(ONE, "t")
     assert access.is_ready(ONE)
-    assert access.judged(ONE, locate(ONE, "t"), DENIED) is DENIED
+    assert access.newest(ONE, known) is known
+    assert access.judged(ONE, known, DENIED) is DENIED
 
 
 def test_a_refused_token_is_renewed_once_and_the_message_goes_again() -> None:

@@ -82,8 +82,6 @@ def shared_token(world: Bench, lane: Lane) -> Renewing:
     world.ctx.access.add(
         lane.number, lambda token: lane.profile.endpoint("https://a.invalid", lane.number, token), source
     )
-    world.ctx.access.on_change = lambda _number, endpoint: setattr(lane, "endpoint", endpoint)
-    world.ctx.access.refresh(source)
     return source
 
 
@@ -127,7 +125,7 @@ def test_a_token_lost_on_the_way_stops_the_write(bench: Make) -> None:
     world = bench(profile="v1")
     lane, posting = sending(world, ACCEPTED)
     shared_token(world, lane)
-    world.ctx.access.judged(lane.number, lane.endpoint, Outcome(Kind.UNAUTHORISED, 401))
+    world.ctx.access.judged(lane.number, world.ctx.access.endpoint(lane.number), Outcome(Kind.UNAUTHORISED, 401))
     world.run(posting.send(lane, lane.jobs["r-1"], Flight(lane, world.scheduling.wake), probe=False))
     assert [record["kind"] for record in world.log(LEDGER) if record.get("attempt")] == ["attempt", "void"]
 

@@ -1,42 +1,21 @@
-"""Settings: one TOML file, every key also as an environment variable; a wrong one stops the start by name.
-
-Nothing here reads a secret: settings name the files or variables that hold them, `pipeline/secrets.py` reads those.
-"""
+"""The tables of settings and what they have to do with each other; those of a number are in `numbers.py`."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from pipeline.errors import ConfigError
+from pipeline.config.numbers import Login, NumberSettings
+from pipeline.config.section import Section
 
 ENV_PREFIX = "WAPIPE_"
-ENV_CONFIG = "WAPIPE_CONFIG"
-MAX_LANE_PARTITION = 9_999
-SECRET_KEYS = frozenset(
-    {
-        "token",
-        "password",
-        "login_password",
-        "sasl_password",
-        "ssl_key_password",
-        "app_secret",
-        "app_secrets",
-        "verify_token",
-        "path_token",
-    }
-)
 SECRET_CLIENT_PROPERTIES = frozenset(
     {
         "sasl.password",
@@ -48,15 +27,8 @@ SECRET_CLIENT_PROPERTIES = frozenset(
 )
 
 Category = Literal["marketing", "utility", "authentication", "service"]
-ProfileName = Literal["cloud", "360dialog", "v1"]
 OnUnknown = Literal["resend", "dead-letter"]
 CATEGORIES: tuple[Category, ...] = ("marketing", "utility", "authentication", "service")
-
-
-class Section(BaseModel):
-    """A closed table of settings: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class KafkaSettings(Section):
@@ -97,72 +69,6 @@ class KafkaSettings(Section):
             for name in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name} is required with security_protocol {self.security_protocol}")
-        return self
-
-
-class Login(NamedTuple):
-    """A user at a host.
-
-    Attributes:
-        base_url: Of the host.
-        user: As the API knows it.
-    """
-
-    base_url: str
-    user: str
-
-
-class NumberSettings(Section):
-    """One sending number: which API it uses, how fast, on which lanes."""
-
-    business: str = Field(min_length=1, max_length=128, description="Whose consent its messages need.")
-    account: str = Field("", max_length=64, description="WABA; templates and account throttles belong to it.")
-    portfolio: str = Field("", max_length=64, description="The messaging tier belongs to it.")
-    profile: ProfileName = Field(description="`cloud`, `360dialog` or `v1`.")
-    api_version: str | None = Field(None, description="v1 only: before v2.25.3 the default limit is 20/60.")
-    base_url: str = Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", description="Where the API answers.")
-    token_file: Path | None = Field(None, description="File that holds the access token.")
-    token_env: str | None = Field(None, description="Environment variable that holds the access token.")
-    login_user: str | None = Field(
-        None, pattern=r"^[^:\x00-\x1f\x7f]{1,256}$", description="v1 only, in place of a token: user of the login."
-    )
-    login_password_file: Path | None = Field(None, description="File that holds that user's password.")
-    login_password_env: str | None = Field(None, description="Environment variable that holds it.")
-    rate_per_s: float | None = Field(None, gt=0, le=100_000, description="Limit; default by profile: 80, 80, 50.")
-    burst: float | None = Field(None, ge=1, le=1_000_000, description="Burst; default by profile: 80, 80, 150.")
-    partitions: list[Annotated[int, Field(ge=0, le=MAX_LANE_PARTITION)]] | None = Field(
-        None, min_length=1, description="Lane partitions, one per shard; required once there are two numbers."
-    )
-    max_in_flight: int | None = Field(None, ge=1, le=100_000, description="Default rate × 2 s, at least 16.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_last_slash(cls, value: str) -> str:
-        return value.rstrip("/")
-
-    @property
-    def login(self) -> Login | None:
-        """Host and user of its login; numbers with the same one share a token. None: it has a token of its own."""
-        return None if self.login_user is None else Login(self.base_url, self.login_user)
-
-    @model_validator(mode="after")
-    def _one_way_to_authenticate(self) -> Self:
-        passwords = [self.login_password_file, self.login_password_env]
-        ways = [self.token_file, self.token_env, self.login_user]
-        if len(ways) - ways.count(None) != 1:
-            raise ValueError(
-                "needs exactly one of token_file and token_env (on v1 also: login_user); remove the others"
-            )
-        if self.login_user is None:
-            if passwords.count(None) != len(passwords):
-                raise ValueError(
-                    "login_password_file and login_password_env go with login_user; set it, or remove them"
-                )
-            return self
-        if self.profile != "v1":
-            raise ValueError(f"login_user is for profile v1, there is no login on {self.profile}; use token_file")
-        if passwords.count(None) != 1:
-            raise ValueError("login_user needs exactly one of login_password_file and login_password_env")
         return self
 
 
@@ -338,81 +244,3 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """Full name of a topic, with the prefix."""
         return self.kafka.topic_prefix + name
-
-
-def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read settings from a TOML file (or the one that WAPIPE_CONFIG names) and the environment.
-
-    Args:
-        path: The file; None: `WAPIPE_CONFIG`, else no file.
-        environ: Only to look up WAPIPE_CONFIG and to find unknown WAPIPE_ variables; None: this process's.
-
-    Raises:
-        ConfigError: names the key and what would be right.
-    """
-    env = os.environ if environ is None else environ
-    source = path or env.get(ENV_CONFIG)
-    from_file = _read_toml(Path(source)) if source else {}
-    _refuse_unknown_tables(from_file)
-    _refuse_secrets(from_file, ())
-    _refuse_unknown_variables(env)
-    try:
-        return Settings(**from_file)
-    except ValidationError as exc:
-        raise ConfigError(_explain(exc, str(source) if source else None)) from exc
-    except SettingsError as exc:
-        raise ConfigError(_explain_variable(exc, env)) from exc
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read ({exc.strerror}); name a readable file with --config") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: not TOML: {exc}") from exc
-
-
-def _refuse_unknown_tables(table: Mapping[str, Any]) -> None:
-    # pydantic-settings takes arguments of its own by names like _env_file: the file must not reach them
-    for key in table:
-        if key not in Settings.model_fields:
-            raise ConfigError(f"{key}: no such setting; tables are {', '.join(sorted(Settings.model_fields))}")
-
-
-def _refuse_secrets(table: Mapping[str, Any], where: tuple[str, ...]) -> None:
-    for key, value in table.items():
-        name = ".".join((*where, key))
-        if where[-1:] != ("client",) and key in SECRET_KEYS:
-            raise ConfigError(f"{name}: a secret may not stand in the settings file; use {key}_file or {key}_env")
-        if isinstance(value, Mapping):
-            _refuse_secrets(value, (*where, key))
-
-
-def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
-    roots = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
-    for name in env:
-        upper = name.upper()
-        if upper.startswith(ENV_PREFIX) and upper != ENV_CONFIG and upper.split("__", 1)[0] not in roots:
-            raise ConfigError(f"{name}: no such setting; tables are {', '.join(sorted(Settings.model_fields))}")
-
-
-def _explain_variable(error: SettingsError, env: Mapping[str, str]) -> str:
-    table = next((name for name in Settings.model_fields if f'field "{name}"' in str(error)), "")
-    names = sorted(name for name in env if name.upper().startswith(ENV_PREFIX + table.upper()))
-    return f"{', '.join(names)}: a list or table in the environment is written as JSON, e.g. '[\"stop\"]'"
-
-
-def _explain(error: ValidationError, source: str | None) -> str:
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "settings"
-        reason = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            reason = "no such setting; see `wapipe config docs`"
-        elif problem["type"] == "missing":
-            reason = "is required"
-        lines.append(f"{key}: {reason}")
-    origin = f"{source} (or a WAPIPE_ variable)" if source else "settings"
-    return f"{origin}:\n  " + "\n  ".join(lines)

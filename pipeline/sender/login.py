@@ -32,6 +32,8 @@ RENEWALS: Final = Limit(1 / 30, 2)
 """Logins because of refused requests: a host that refuses what it has just granted is not asked for more and more."""
 LOOK_S_MAX: Final = 60.0
 """How long the task sleeps at most: an event loop's timers may stand still while the machine sleeps."""
+LOOK_DUE_S_MAX: Final = 1.0
+"""The same while a login is due: a halt that it waits for may end sooner than that said."""
 PAST: Final = float("-inf")
 
 
@@ -100,16 +102,13 @@ class LoginTask:
         self._look.set()
         return True
 
-    def look(self) -> None:
-        """Have the clock read now."""
-        self._look.set()
-
     async def run(self) -> None:
         """Log in whenever it is due, for ever."""
         while True:
-            wait_s = self._wait_s(self._steady_s())
+            now_s = self._steady_s()
+            wait_s = self._wait_s(now_s)
             if wait_s > 0.0:
-                await self._rest(min(wait_s, LOOK_S_MAX))
+                await self._rest(min(wait_s, LOOK_DUE_S_MAX if self._due_s <= now_s else LOOK_S_MAX))
             else:
                 await self._log_in()
 

@@ -27,7 +27,7 @@ class Logins:
         tasks: By host and user.
 
     Raises:
-        ConfigError: a token or a password is missing.
+        ConfigError: a token is missing.
     """
 
     def __init__(
@@ -43,11 +43,9 @@ class Logins:
                 continue
             task = self.tasks.get(conf.login)
             if task is None:
-                read_password = partial(password_of, number, conf)
-                read_password()  # a missing one stops the start, not a login in the middle of the night
+                numbers = [one for one, other in settings.numbers.items() if other.login == conf.login]
                 task = self.tasks[conf.login] = LoginTask(
-                    client, conf.login, [one for one, other in settings.numbers.items() if other.login == conf.login],
-                    read_password, host=hosts[conf.base_url],
+                    client, conf.login, numbers, partial(password_of, number, conf), host=hosts[conf.base_url],
                     bucket=buckets.setdefault(conf.base_url, login_bucket(steady_s())),
                     sister_wait_s=partial(sister_wait_s, conf.base_url), steady_s=steady_s, unix_s=unix_s,
                 )  # fmt: skip

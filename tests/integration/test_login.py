@@ -91,7 +91,7 @@ class Stand:
         """Let so much time pass for the logins."""
         self.passed_s += seconds
         for login in self._logins:
-            login.look()
+            login._look.set()
 
     async def token(self) -> None:
         """Wait until both numbers have another token."""

@@ -95,6 +95,9 @@ def test_a_refused_token_is_renewed_once_and_the_message_goes_again() -> None:
     grant(access, source, "t2")
     assert access.is_ready(ONE)
     assert is_denied(access, endpoint=old) is Kind.TOKEN_SPENT, "its answer came late"
+    second = access.endpoint(ONE)
+    grant(access, source, "t3")
+    assert is_denied(access, endpoint=second) is Kind.TOKEN_SPENT, "it was renewed early meanwhile"
     assert access.is_ready(ONE)
     assert source.asked == 1
 

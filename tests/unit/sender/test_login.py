@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 from pipeline.config import Login
 from pipeline.errors import ConfigError, NotSent
 from pipeline.sender.lane import Scope
-from pipeline.sender.login import RENEWALS, LoginTask, login_bucket
+from pipeline.sender.login import LOOK_DUE_S_MAX, RENEWALS, LoginTask, login_bucket
 from pipeline.sender.outcomes import TOKEN_RETRY_S
 from pipeline.throttle.bucket import Bucket
+from pipeline.throttle.halt import Wait
 from pipeline.whatsapp.client import Answer, Client, LastCheck, RequestFailed
 from pipeline.whatsapp.profiles import OTHER_ENDPOINTS_LIMIT
 from tests.unit.sender.making import Bench, Make
@@ -242,9 +243,48 @@ def test_one_probe_at_a_time(stand: Stand) -> None:
     stand.world.run_for(5.0)
     assert stand.host.logins == []
     stand.scope.halt.accepted(stand.world.now_s)
-    stand.task.look()
+    stand.world.run_for(LOOK_DUE_S_MAX + 0.1)
+    assert len(stand.host.logins) == 1
+
+
+def test_the_login_is_the_only_probe_while_it_is_one(stand: Stand) -> None:
+    """While it waits for its answer, no message may probe the host, too."""
+    stand.scope.halt.refused(stand.world.now_s, None, 0.0)
+    stand.host.takes_s = 5.0
+    stand.world.run_for(3.0)
+    assert len(stand.host.logins) == 1
+    assert isinstance(stand.scope.halt.state(stand.world.now_s), Wait)
+
+
+def test_a_halt_that_comes_on_the_way_stops_the_write(stand: Stand) -> None:
+    """A message met a 503 while the login was connecting: the login does not leave, and comes when the halt allows."""
+
+    def halted_meanwhile() -> Answer:
+        stand.scope.halt.refused(stand.world.now_s, 10.0, 0.0)
+        stand.host.now = granted
+        return granted()
+
+    stand.host.now = halted_meanwhile
+    stand.world.run_for(9.5)
+    assert stand.host.logins == []
+    stand.world.run_for(2.0)
+    assert stand.tokens == ["HUSH-1"]
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["the spell lasts", "the spell is over"])
+def test_an_answer_to_what_was_written_before_says_nothing_about_a_spell(stand: Stand, is_over: bool) -> None:
+    """A login that left before a spell neither ends it by its token nor begins it anew by its 503."""
+    stand.host.takes_s = 3.0
+    stand.host.now = (lambda: error(503)) if is_over else granted
     stand.world.run_for(1.0)
     assert len(stand.host.logins) == 1
+    stand.scope.halt.refused(stand.world.now_s, 20.0, 0.0)
+    if is_over:
+        stand.world.run_for(1.0)
+        stand.scope.halt.accepted(stand.world.now_s)
+        stand.scope.ended_s = stand.world.now_s
+    stand.world.run_for(2.5 if not is_over else 1.2)
+    assert stand.scope.halt.is_halted(stand.world.now_s) is not is_over
 
 
 def test_a_login_obeys_what_other_processes_tell(stand: Stand) -> None:
@@ -253,7 +293,6 @@ def test_a_login_obeys_what_other_processes_tell(stand: Stand) -> None:
     stand.world.run_for(20.0)
     assert stand.host.logins == []
     stand.scope.halt.refused(stand.world.now_s, None, 0.0)
-    stand.task.look()
     stand.world.run_for(2.0)
     assert stand.tokens == ["HUSH-1"], "it is the probe"
 

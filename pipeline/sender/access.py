@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
+from pipeline.clock import steady_s
 from pipeline.errors import ConfigError
+from pipeline.logs import Repeats
 from pipeline.whatsapp.answer import Kind, Outcome
 from pipeline.whatsapp.profiles import Endpoint
 
@@ -30,9 +33,11 @@ class Source(Protocol):
 
     Attributes:
         token: The one that holds now; None: there is none yet.
+        on_token: Called when there is another one.
     """
 
     token: str | None
+    on_token: Callable[[], None]
 
     def renew(self) -> bool:
         """Ask for another token; whether there is one now, or one comes."""
@@ -48,19 +53,24 @@ class FixedToken:
 
     def __init__(self, number: str, read: Callable[[], str]) -> None:
         self._number, self._read = number, read
+        self._repeats = Repeats()
         self.token: str | None = read()
+        self.on_token: Callable[[], None] = lambda: None
 
     def renew(self) -> bool:
         """Look whether there is another one by now."""
         try:
             token = self._read()
         except ConfigError as exc:
-            log.warning("token_unreadable", number=self._number, error=str(exc))
+            held = self._repeats.pass_now("unreadable", steady_s())
+            if held is not None:
+                log.warning("token_unreadable", number=self._number, error=str(exc), suppressed=held)
             return False
         if token == self.token:
             return False
         self.token = token
         log.info("token_replaced", number=self._number)
+        self.on_token()
         return True
 
 
@@ -88,6 +98,7 @@ class Access:
     def add(self, number: str, locate: Locate, source: Source) -> None:
         """Know a number, be there a token for it yet or not."""
         self._numbers[number] = _Number(locate, source, locate(source.token or ""), source.token is not None)
+        source.on_token = partial(self.refresh, source)
 
     def endpoint(self, number: str) -> Endpoint:
         """Where the number's messages go now."""
@@ -133,6 +144,4 @@ class Access:
         if not one.source.renew():
             return outcome
         one.refused = endpoint
-        if isinstance(one.source, FixedToken):
-            self.refresh(one.source)
         return replace(outcome, kind=Kind.TOKEN_SPENT) if may_go_again else outcome

@@ -49,7 +49,6 @@ class Logins:
                     bucket=buckets.setdefault(conf.base_url, login_bucket(steady_s())),
                     sister_wait_s=partial(sister_wait_s, conf.base_url), steady_s=steady_s, unix_s=unix_s,
                 )  # fmt: skip
-                task.on_token = partial(access.refresh, task)
             access.add(number, locate, task)
 
     def start(self, on_end: Callable[[asyncio.Task[None]], None]) -> list[asyncio.Task[None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -70,6 +71,7 @@ class Renewing:
     """A source that can always have another token."""
 
     token: str | None = "t"
+    on_token: Callable[[], None]
 
     def renew(self) -> bool:
         """One comes."""
@@ -100,7 +102,7 @@ def test_a_spent_token_costs_the_message_nothing(bench: Make) -> None:
         0, Stage.WAITING, False, False,
     )  # fmt: skip
     source.token = "t2"
-    world.ctx.access.refresh(source)
+    source.on_token()
     api = OneAnswer(ACCEPTED)
     world.ctx.client = cast("Client", api)
     job.stage = Stage.IN_HAND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -20,6 +21,7 @@ class Login:
 
     token: str | None = None
     asked = 0
+    on_token: Callable[[], None]
 
     def renew(self) -> bool:
         """Count."""
@@ -75,7 +77,7 @@ def test_a_number_without_a_token_says_token_and_goes_on_by_itself(bench: Make) 
     assert api.seen == []
     assert [record for record in world.log("send-ledger") if record["kind"] == "attempt"] == []
     source.token = "t1"
-    world.ctx.access.refresh(source)
+    source.on_token()
     world.run_for(0.1)
     assert dispatch.stop_reasons(lane) == set()
     assert api.seen == ["t1"]
@@ -90,7 +92,7 @@ def test_a_token_that_ran_out_is_replaced_and_the_message_goes(bench: Make) -> N
     lane = world.ctx.lanes[0]
     assert (api.seen, source.asked, dispatch.stop_reasons(lane)) == (["t1"], 1, {"token"})
     source.token = "t2"
-    world.ctx.access.refresh(source)
+    source.on_token()
     world.run_for(0.5)
     assert (api.seen, source.asked, dispatch.stop_reasons(lane)) == (["t1", "t2"], 1, set())
     [event] = world.log("outbound-events")
@@ -104,14 +106,14 @@ def test_a_token_that_helps_nothing_halts_the_number(bench: Make) -> None:
     dispatch = sending(world, source, api)
     lane = world.ctx.lanes[0]
     source.token = "t2"
-    world.ctx.access.refresh(source)
+    source.on_token()
     world.run_for(0.5)
     assert api.seen == ["t1", "t2"]
     assert lane.number_scope.halt.is_halted(world.now_s)
     assert dispatch.stop_reasons(lane) == {"token"}
     assert lane.jobs["r-1"].spent == 0
     source.token = "t3"
-    world.ctx.access.refresh(source)
+    source.on_token()
     for _ in range(28):
         world.ctx.optouts.beat(world.now_s)
         world.run_for(1.0)

@@ -40,21 +40,44 @@ def _one_line(text: str) -> bool:
 
 
 def token_of(number: str, settings: NumberSettings) -> str:
-    """Read the access token of a number.
+    """Read the access token of a number that has one of its own.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    return _read(f"numbers.{number}", "token", settings.token_file, settings.token_env)
+
+
+def password_of(number: str, settings: NumberSettings) -> str:
+    """Read the password of a number's login.
 
     Raises:
         ConfigError: names the key and the remedy.
     """
     key = f"numbers.{number}"
-    if settings.token_file is not None:
-        return read_secret_file(f"{key}.token_file", settings.token_file)
-    name = settings.token_env or ""
-    token = os.environ.get(name, "").strip()
-    if not token:
-        raise ConfigError(f"{key}.token_env: the environment variable {name} is not set; set it, or use token_file")
-    if not _one_line(token):
-        raise ConfigError(f"{key}.token_env: the environment variable {name} must hold one line with the token")
-    return token
+    return _read(key, "login_password", settings.login_password_file, settings.login_password_env)
+
+
+def credential_of(number: str, settings: NumberSettings) -> str:
+    """Read what a number proves with who it is: its token, or the password of its login.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    return token_of(number, settings) if settings.login is None else password_of(number, settings)
+
+
+def _read(table: str, what: str, path: Path | None, variable: str | None) -> str:
+    """Read a secret that one of two settings names: `<what>_file`, or `<what>_env`."""
+    if path is not None:
+        return read_secret_file(f"{table}.{what}_file", path)
+    key, name = f"{table}.{what}_env", variable or ""
+    secret = os.environ.get(name, "").strip()
+    if not secret:
+        raise ConfigError(f"{key}: the environment variable {name} is not set; set it, or use {what}_file")
+    if not _one_line(secret):
+        raise ConfigError(f"{key}: the environment variable {name} must hold one line with the secret")
+    return secret
 
 
 def app_secrets(settings: Settings) -> list[bytes]:

@@ -13,7 +13,7 @@ from pipeline.cli.output import json_document, line, note
 from pipeline.cli.settings_text import as_markdown, as_toml, masked_settings
 from pipeline.config import Settings
 from pipeline.errors import EXIT_CONFIG, EXIT_DONE, ConfigError
-from pipeline.secrets import app_secrets, read_secret_file, token_of
+from pipeline.secrets import app_secrets, credential_of, read_secret_file
 
 
 @click.group()
@@ -45,7 +45,7 @@ def secret_problems(settings: Settings) -> list[str]:
         "ingress.path_token_file": settings.ingress.path_token_file,
     }
     reads: list[Callable[[], object]] = [partial(app_secrets, settings)]
-    reads += [partial(token_of, number, own) for number, own in settings.numbers.items()]
+    reads += [partial(credential_of, number, own) for number, own in settings.numbers.items()]
     reads += [partial(read_secret_file, key, path) for key, path in files.items() if path is not None]
     problems = []
     for read in reads:

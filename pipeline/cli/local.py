@@ -29,7 +29,6 @@ from pipeline.embedded.locks import FileLock
 from pipeline.embedded.processes import Processes
 from pipeline.errors import EXIT_CONFIG, ConfigError, PipelineError
 from pipeline.ingress.check import check_webhook
-from pipeline.secrets import token_of
 from pipeline.streams import topics
 
 READY_TIMEOUT_S = 120.0  # a gate and a sender join their groups in 4 s on an idle machine of two cores
@@ -212,8 +211,7 @@ class Local:
         """Say who its senders are and where their webhooks go: it does not know after a start."""
         path = self.settings.ingress.path.rstrip("/")
         url = f"http://{HOST}:{self.settings.ingress.port}{path}/{{number}}"
-        tokens = {token_of(number, own): number for number, own in self.settings.numbers.items()}
-        wanted = {"tokens": list(tokens), "number_of_token": tokens, "webhook_url": url}
+        wanted = {**plan.credentials(self.settings), "webhook_url": url}
         self._await(lambda: self.control({"settings": wanted}) is not None, "the simulator does not answer", SIMULATOR)
 
     def _start_roles(self) -> None:

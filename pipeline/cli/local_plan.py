@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pipeline.cli.settings_text import as_toml
 from pipeline.config import ENV_PREFIX, KafkaSettings, NumberSettings, Settings
 from pipeline.embedded.layout import HOST, choose_ports
+from pipeline.secrets import password_of, token_of
 
 V1_NUMBER, CLOUD_NUMBER = "200000000000001", "200000000000002"
 """The two numbers that there are when the user configured none: 50/s with bursts to 150, and 80/s."""
@@ -109,6 +110,21 @@ def demo_numbers(simulator_url: str, folder: Path) -> dict[str, NumberSettings]:
         })
         for lane, (number, (profile, url)) in enumerate(profiles.items())
     }  # fmt: skip
+
+
+def credentials(settings: Settings) -> dict[str, Any]:
+    """What a simulator has to know of these numbers: tokens, logins, and which number each of them stands for.
+
+    Raises:
+        ConfigError: a token or a password is missing.
+    """
+    tokens = {token_of(number, own): number for number, own in settings.numbers.items() if own.login is None}
+    logins = {own.login.user: (number, own) for number, own in settings.numbers.items() if own.login is not None}
+    return {
+        "tokens": list(tokens),
+        "logins": {user: password_of(number, own) for user, (number, own) in logins.items()},
+        "number_of_token": {**tokens, **{user: number for user, (number, _) in logins.items()}},
+    }
 
 
 def local_settings(

@@ -15,11 +15,11 @@ from typing import Any, Final
 import structlog
 from faust.types import TP
 
-from pipeline.clock import steady_s
+from pipeline.clock import steady_s, unix_ms, unix_s
 from pipeline.config import Settings
 from pipeline.health import Health
 from pipeline.metrics import Metrics
-from pipeline.secrets import token_of
+from pipeline.sender.access import Access
 from pipeline.sender.account import AccountState
 from pipeline.sender.context import Context
 from pipeline.sender.dispatch import Dispatch
@@ -29,6 +29,7 @@ from pipeline.sender.handover import Handover
 from pipeline.sender.inbound_count import InboundCount
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import Lane
+from pipeline.sender.logins import Logins
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import LedgerReader, Tail
@@ -44,7 +45,6 @@ from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.whatsapp.client import Client
-from pipeline.whatsapp.profiles import PROFILES, Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -70,21 +70,24 @@ class Sender:
     def __init__(self, settings: Settings, metrics: Metrics, health: Health) -> None:
         self._settings, self._metrics, self._health = settings, metrics, health
         loop = asyncio.get_running_loop()
-        self._endpoints = endpoints(settings)
         self._scopes = scopes_of(settings.numbers)
         self._lane_topics = tuple(settings.topic(name) for name in (*READY, *DELAYED))
         urgent, *_ = self._lane_topics
         self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics, ahead=(urgent,))
         account = AccountState(self._wake_all)
+        client, access = Client(), Access()
+        access.on_change = self._has_token
+        logins = Logins(settings, access, client, self._scopes, self._sister_wait_s, steady_s, unix_s)
         self.ctx = Context(
             settings=settings,
             loop=loop,
             stream=self.app,
             delivery=outlets(settings),
-            client=Client(),
+            client=client,
             optouts=OptOuts(settings, loop, self._wake_all),
             account=account,
             metrics=metrics,
+            access=access,
             owner=f"{socket.gethostname()}/{os.getpid()}",
         )
         self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
@@ -92,6 +95,7 @@ class Sender:
         self._account_task = loop.create_task(self._account_known())
         self._inbound_count = InboundCount(settings, self.ctx, loop)
         self._inbound_count.start()
+        self._login_tasks = logins.start(self._crash_by)
         reader = LedgerReader(settings)
         self._evidence = Evidence(settings, loop, self._wake_all)
         finish = Finish(self.ctx)
@@ -106,7 +110,7 @@ class Sender:
         self._handover = Handover(self.ctx)
         self._ticker = Ticker(self.ctx, dispatch, unknowns, self._handover, health)
         self._tick_task = loop.create_task(self._ticker.run())
-        self._tick_task.add_done_callback(self._tick_ended)
+        self._tick_task.add_done_callback(self._crash_by)
         self._add_agents()
         self.app.hooks_assigned = self._assigned
         self.app.hooks_draining = self._draining
@@ -124,7 +128,7 @@ class Sender:
 
     async def close(self) -> None:
         """Stop tasks, readers and clients, after the app has stopped."""
-        tasks = self._tick_task, self._account_task
+        tasks = self._tick_task, self._account_task, *self._login_tasks
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -174,7 +178,7 @@ class Sender:
             number, shard = owned[partition]
             settings = self._settings.numbers[number]
             lane = Lane(
-                number, shard, partition, settings, self._endpoints[number], self._scopes[number], steady_s()
+                number, shard, partition, settings, self.ctx.access.endpoint(number), self._scopes[number], steady_s()
             )  # fmt: skip
             self.ctx.lanes[partition] = lane
             self.ctx.spawn(lane, self._takeover.open(lane, generation))
@@ -198,7 +202,18 @@ class Sender:
         for lane in self.ctx.lanes.values():
             self._scheduling.wake(lane)
 
-    def _tick_ended(self, task: asyncio.Task[None]) -> None:
+    def _sister_wait_s(self, base_url: str) -> float:
+        """How long other processes' halts hold a login at that host back."""
+        now_ms = unix_ms()
+        halt = self.ctx.account.sister_halt("", -1, "", base_url, now_ms, self.ctx.owner)
+        return 0.0 if halt is None else (halt.until_ms - now_ms) / 1000
+
+    def _has_token(self, number: str) -> None:
+        for lane in self.ctx.lanes.values():
+            if lane.number == number:
+                self._scheduling.wake(lane)
+
+    def _crash_by(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._crashing = asyncio.ensure_future(self.app.crash(error))
@@ -209,15 +224,3 @@ def outlets(settings: Settings) -> Outlets:
     kafka, loop = settings.kafka, asyncio.get_running_loop()
     events = Delivery(producer_conf(kafka, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
     return Outlets(Delivery(producer_conf(kafka), loop), {settings.topic("outbound-events"): events})
-
-
-def endpoints(settings: Settings) -> dict[str, Endpoint]:
-    """Where each number posts, with its token.
-
-    Raises:
-        ConfigError: a token is missing.
-    """
-    return {
-        number: PROFILES[conf.profile].endpoint(conf.base_url, number, token_of(number, conf))
-        for number, conf in settings.numbers.items()
-    }

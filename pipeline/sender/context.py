@@ -15,6 +15,7 @@ from pipeline.config import Settings
 from pipeline.errors import AssignmentLost
 from pipeline.metrics import Metrics
 from pipeline.records.codec import Headers
+from pipeline.sender.access import Access
 from pipeline.sender.account import AccountState
 from pipeline.sender.jobs import Job, Place
 from pipeline.sender.lane import Lane
@@ -69,6 +70,7 @@ class Context:
     account: AccountState
     metrics: Metrics
     owner: str
+    access: Access = field(default_factory=Access)
     lanes: dict[int, Lane] = field(default_factory=dict)
     kept: dict[int, LedgerState] = field(default_factory=dict)
     random: random.Random = field(default_factory=random.Random)

@@ -38,8 +38,9 @@ class Dispatch:
     def stop_reasons(self, lane: Lane) -> set[str]:
         """Why the lane sends nothing, in the words of the contract; empty: it may send."""
         now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
-        reasons: set[str] = set()
-        reasons.update(scope.word for scope in lane.scopes if scope.halt.is_halted(now_s))
+        reasons: set[str] = {scope.word for scope in lane.scopes if scope.halt.is_halted(now_s)}
+        if not self._ctx.access.is_ready(lane.number):
+            reasons.add("token")
         if self._needs_webhook(lane):
             reasons.add("webhook")
         if not self._ctx.optouts.is_fresh(now_s):
@@ -85,6 +86,7 @@ class Dispatch:
             not self._ctx.may_act(lane)
             or lane.kafka_away
             or not self._ctx.optouts.is_fresh(now_s)
+            or not self._ctx.access.is_ready(lane.number)
             or self._needs_webhook(lane)
             or self._obeys_sister(lane, now_s)
         )

@@ -64,7 +64,7 @@ class Lane:
         number: The sending number.
         shard: Which of the number's shards.
         settings: Of the number.
-        endpoint: Where its messages are posted, with the token.
+        endpoint: Where its messages are posted, with the token that it had then (`Access.newest`).
         scopes: Halts of the number, its account and its host, shared by all lanes of this process that belong to them.
 
     Attributes:

@@ -56,6 +56,8 @@ def decide(outcome: Outcome, *, spent: int, max_attempts: int, jitter: float) ->
         return Decision("return", reason="overloaded", halt=("host", "overloaded"))
     if kind is Kind.UNAUTHORISED:
         return Decision("return", reason="throttled", delay_s=TOKEN_RETRY_S, halt=("number", "token"))
+    if kind is Kind.TOKEN_SPENT:
+        return Decision("return", reason="throttled")
     if kind is Kind.NUMBER_BLOCKED:
         delay_s = outcome.delay_s or BLOCKED_RETRY_S
         return Decision("return", reason="throttled", delay_s=delay_s, halt=(_reach(outcome), "preflight"))

@@ -26,7 +26,7 @@ from pipeline.sender.lane import ON_WAY_MAX, Lane
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.wheel import goes_through_gate
-from pipeline.whatsapp.answer import Outcome, classify, classify_failure
+from pipeline.whatsapp.answer import Kind, Outcome, classify, classify_failure
 from pipeline.whatsapp.client import RequestFailed
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,8 @@ class Posting:
             message = job.message
             callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
             body = lane.profile.render(message.record["request"]["message"], message.recipient, callback)
-            answer = await self._ctx.client.post(lane.endpoint.url, lane.endpoint.headers, body, last_check)
+            endpoint = self._ctx.access.newest(lane.number, lane.endpoint)
+            answer = await self._ctx.client.post(endpoint.url, endpoint.headers, body, last_check)
         except KafkaException:
             self._ended(lane, flight, probe=probe)
             await self._attempt_lost(lane, job)
@@ -107,9 +108,8 @@ class Posting:
             await self._after(lane, job, classify_failure("read" if exc.written else "connect", exc.cause))
         else:
             self._ended(lane, flight, probe=probe)
-            await self._after(
-                lane, job, classify(answer.status, answer.headers, answer.body, self._ctx.unix_ms() / 1000)
-            )
+            outcome = classify(answer.status, answer.headers, answer.body, self._ctx.unix_ms() / 1000)
+            await self._after(lane, job, self._ctx.access.judged(lane.number, endpoint, outcome))
         finally:
             flight.ended()
 
@@ -136,6 +136,8 @@ class Posting:
             return "stale"
         if not probe and lane.scopes.is_halted(now_s):
             return "halt"
+        if not self._ctx.access.is_ready(lane.number):
+            return "access"
         if now_ms >= message.valid_until_ms or now_ms >= message.expires_ms:
             return "expired"
         if not self._ctx.optouts.is_fresh(now_s):
@@ -219,7 +221,8 @@ class Posting:
             return
         if what.pauses_marketing:
             pause_marketing(self._ctx, lane, what.delay_s, outcome.error_code)
-        if outcome.http_status is not None and lane.scopes.answered(job.written_s, now_s):
+        says_something = outcome.http_status is not None and outcome.kind is not Kind.TOKEN_SPENT
+        if says_something and lane.scopes.answered(job.written_s, now_s):
             for other in self._ctx.lanes.values():
                 self._scheduling.wake(other)  # lanes of the same scope wait for the probe's time-out
 

@@ -10,6 +10,7 @@ from pipeline.config import Settings
 from pipeline.errors import ConfigError
 from pipeline.health import PORTS, Health, HealthServer, serve_health
 from pipeline.metrics import Metrics
+from pipeline.secrets import credential_of
 from pipeline.sender.app import ACCOUNT, ASSIGNED, Sender
 from pipeline.streams import topics
 from pipeline.streams.hardened import HardenedApp
@@ -29,10 +30,12 @@ def run_sender(settings: Settings) -> int:
     Raises:
         BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`.
         TopicsWrong: a topic is missing or made differently.
-        ConfigError: no number is configured, a token is missing, or the health port is taken.
+        ConfigError: no number is configured, a token or password is missing, or the health port is taken.
     """
     if not settings.numbers:
         raise ConfigError("numbers: at least one sending number is needed, e.g. [numbers.200000000000001]")
+    for number, own in settings.numbers.items():
+        credential_of(number, own)  # a missing one is told before Kafka is waited for
     topics.require(settings)
     running: list[tuple[Sender, HealthServer]] = []
 

@@ -33,6 +33,36 @@ class Scope:
     word: Word = "throttled"
     ended_s: float = float("-inf")
 
+    def refused(self, word: Word, written_s: float, now_s: float, asked_s: float | None, jitter: float) -> bool:
+        """Take a refusal in.
+
+        Args:
+            written_s: When the refused request was written; 0: it never was.
+            asked_s: Seconds that the API, or the code, asks to wait; None: not said.
+            jitter: In [0, 1).
+
+        Returns:
+            False if it says nothing about now: the request was written before the last spell ended.
+        """
+        if written_s and written_s < self.ended_s:
+            return False
+        self.word = word
+        self.halt.refused(now_s, asked_s, jitter)
+        return True
+
+    def answered(self, written_s: float, now_s: float) -> bool:
+        """Take in an answer that refuses nobody: a spell that began before its request was written is over.
+
+        Returns:
+            Whether a spell ended.
+        """
+        since_s = self.halt.since_s
+        if since_s is None or written_s < since_s:
+            return False
+        self.halt.accepted(now_s)
+        self.ended_s = now_s
+        return True
+
 
 class Scopes(NamedTuple):
     """The three scopes that one number belongs to."""
@@ -58,38 +88,14 @@ class Scopes(NamedTuple):
     def refused(
         self, name: ScopeName, word: Word, written_s: float, now_s: float, asked_s: float | None, jitter: float
     ) -> bool:
-        """Take a refusal in.
-
-        Args:
-            name: How far it reaches.
-            written_s: When the refused request was written; 0: it never was.
-            asked_s: Seconds that the API, or the code, asks to wait; None: not said.
-            jitter: In [0, 1).
-
-        Returns:
-            False if it says nothing about now: the request was written before the last spell ended.
-        """
+        """Take a refusal in that reaches as far as `name`; see `Scope.refused`."""
         scope: Scope = getattr(self, name)
-        if written_s and written_s < scope.ended_s:
-            return False
-        scope.word = word
-        scope.halt.refused(now_s, asked_s, jitter)
-        return True
+        return scope.refused(word, written_s, now_s, asked_s, jitter)
 
     def answered(self, written_s: float, now_s: float) -> bool:
-        """Take in an answer that refuses nobody: spells that began before its request was written are over.
-
-        Returns:
-            Whether a spell ended.
-        """
-        ended = False
-        for scope in self:
-            since_s = scope.halt.since_s
-            if since_s is not None and written_s >= since_s:
-                scope.halt.accepted(now_s)
-                scope.ended_s = now_s
-                ended = True
-        return ended
+        """Take in an answer that refuses nobody; whether a spell of one of them ended."""
+        ended = [scope.answered(written_s, now_s) for scope in self]
+        return any(ended)
 
     def probing(self, now_s: float) -> None:
         """Note that a probe is on its way."""

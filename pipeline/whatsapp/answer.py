@@ -46,6 +46,8 @@ class Kind(StrEnum):
     """Nothing of the request left."""
     UNAUTHORISED = "unauthorised"
     """The token is wrong or spent."""
+    TOKEN_SPENT = "token_spent"  # noqa: S105 - no secret
+    """The same, but there is another token, or one comes: the message goes again with that. Said by the sender."""
     NUMBER_BLOCKED = "number_blocked"
     """The number (or its account) may not send: halt it, tell an operator; until `delay_s` if there is one."""
     MARKETING_PAUSED = "marketing_paused"

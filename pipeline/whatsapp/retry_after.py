@@ -24,8 +24,9 @@ _SECONDS: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")
 def retry_after_s(headers: Mapping[str, str], now_unix_s: float) -> float | None:
     """Seconds until the server wants to hear from us again.
 
-    Reads, in this order: `Retry-After` as seconds or HTTP date; `X-Ratelimit-Reset` in unix seconds (Turn.io, "Rate
-    limiting"); `estimated_time_to_regain_access` of `x-business-use-case-usage`, in minutes (Meta, Graph rate limits).
+    Reads, in this order: `Retry-After` as seconds or HTTP date; `X-Ratelimit-Reset` in unix seconds, which stands on
+    every answer and counts beside `X-Ratelimit-Remaining: 0` only (Turn.io, "Rate limiting");
+    `estimated_time_to_regain_access` of `x-business-use-case-usage`, in minutes (Meta, Graph rate limits).
 
     Args:
         headers: Of the answer; names in any case.
@@ -35,6 +36,8 @@ def retry_after_s(headers: Mapping[str, str], now_unix_s: float) -> float | None
         0 ≤ seconds ≤ `RETRY_AFTER_S_MAX`, or None if no header says.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
+    if lowered.get("x-ratelimit-remaining", "").strip() != "0":
+        lowered.pop("x-ratelimit-reset", None)
     for name, read in (
         ("retry-after", _seconds_or_date),
         ("x-ratelimit-reset", _moment),

@@ -27,8 +27,11 @@ VALUES = st.recursive(
 )
 BODIES = st.binary(max_size=64) | st.dictionaries(NAMES, VALUES, max_size=4).map(orjson.dumps)
 HEADERS = st.dictionaries(
-    st.sampled_from(["Retry-After", "x-ratelimit-reset", "X-Business-Use-Case-Usage", "Date"]),
-    st.text(max_size=20) | st.integers().map(str) | VALUES.map(lambda value: orjson.dumps(value).decode()),
+    st.sampled_from(["Retry-After", "x-ratelimit-reset", "x-ratelimit-remaining", "X-Business-Use-Case-Usage", "Date"]),
+    st.just("0")
+    | st.text(max_size=20)
+    | st.integers().map(str)
+    | VALUES.map(lambda value: orjson.dumps(value).decode()),
 )
 STATUSES = st.integers(0, 999) | st.sampled_from([200, 201, 400, 401, 429, 500, 502, 503])
 

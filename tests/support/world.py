@@ -248,6 +248,8 @@ class World(Stage):
                 "base_url": self.api.url + ("/v24.0" if given["profile"] == "cloud" else ""), "partitions": [lane],
                 **given,
             }  # fmt: skip
+            if "login_user" in given:
+                del fields["token_file"]
             tables.append(_table(f"numbers.{number}", fields))
         self.config.write_text("\n".join((*tables, self._further, "")))
 

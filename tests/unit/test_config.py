@@ -180,6 +180,16 @@ def test_lanes_and_their_partitions(load_text: Load) -> None:
     assert settings.lane_partitions() == 5
 
 
+def test_a_login_in_place_of_a_token(load_text: Load) -> None:
+    """A v1 number may log in; numbers with the same user at the same base_url have the same login, others none."""
+    other = LOGIN.replace("200000000000001", "2").replace("v24.0", "v24.0/") + PASSWORD + "\npartitions = [1]"
+    third = ONE.replace("200000000000001", "3") + "partitions = [2]"
+    settings = load_text(LOGIN + PASSWORD + "\npartitions = [0]" + other + third)
+    first, second, fixed = settings.numbers.values()
+    assert first.login == second.login == ("https://graph.facebook.com/v24.0", "admin")
+    assert fixed.login is None
+
+
 def test_a_single_number_needs_no_partitions(load_text: Load) -> None:
     """One number without pinned partitions has lane 0."""
     settings = load_text(ONE)
@@ -196,6 +206,8 @@ def test_partial_tables_keep_the_other_defaults(load_text: Load) -> None:
 
 
 N = "numbers.200000000000001"
+LOGIN = ONE.replace('"cloud"', '"v1"').replace('token_env = "ACME_TOKEN"', 'login_user = "admin"')
+PASSWORD = 'login_password_file = "/run/secrets/password"'
 
 
 @pytest.mark.parametrize(
@@ -228,6 +240,25 @@ N = "numbers.200000000000001"
         ),
         pytest.param(ONE + 'token_file = "t"', N, "exactly one of token_file and token_env", id="two tokens"),
         pytest.param(ONE + 'token = "HUSH"', f"{N}.token", "token_file or token_env", id="token in the file"),
+        pytest.param(LOGIN, N, "exactly one of login_password_file and login_password_env", id="no password"),
+        pytest.param(
+            LOGIN + PASSWORD + '\nlogin_password_env = "P"', N, "exactly one of login_password_file", id="two passwords"
+        ),
+        pytest.param(LOGIN + PASSWORD + '\ntoken_env = "T"', N, "exactly one of token_file", id="token and login"),
+        pytest.param(ONE + PASSWORD, N, "go with login_user", id="password without a user"),
+        pytest.param(
+            LOGIN.replace('"v1"', '"cloud"') + PASSWORD, N, "no login on cloud; use token_file", id="login on cloud"
+        ),
+        pytest.param(
+            LOGIN + "login_password = 'HUSH'", f"{N}.login_password", "login_password_file or login_password_env",
+            id="login password in the file",
+        ),
+        pytest.param(LOGIN.replace("admin", "a:b") + PASSWORD, f"{N}.login_user", "pattern", id="user with a colon"),
+        pytest.param(
+            LOGIN + PASSWORD + "\npartitions = [0]" + LOGIN.replace("200000000000001", "2")
+            + 'partitions = [1]\nlogin_password_env = "P"',
+            "numbers.2", "same login_password_file (or _env)", id="one login with two passwords",
+        ),
         pytest.param(
             "[kafka]\nsasl_password = 'HUSH'", "kafka.sasl_password", "sasl_password_file", id="password in the file"
         ),
@@ -296,6 +327,7 @@ def test_every_mistake_is_named_at_once(load_text: Load) -> None:
         ("WAPIPE_KAFKA__BOOTSTRAP", "x", "kafka.bootstrap: no such setting"),
         ("WAPIPE_KAFKA__RECIPIENT_PARTITIONS", "many", "kafka.recipient_partitions: Input should be a valid integer"),
         ("WAPIPE_NUMBERS__7__TOKEN", "HUSH", "numbers.7.token: no such setting"),
+        ("WAPIPE_NUMBERS__7__LOGIN_PASSWORD", "HUSH", "numbers.7.login_password: no such setting"),
         ("WAPIPE_KAFKA", "HUSH", "WAPIPE_KAFKA: a list or table in the environment is written as JSON"),
         ("WAPIPE_POLICY__STOP_KEYWORDS", "stop", "WAPIPE_POLICY__STOP_KEYWORDS: a list or table"),
     ],

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from pipeline.cli.main import cli
+from pipeline.config import load
 from tests.support.readme import README, TABLES, section
 
 ROOT = README.parent
@@ -50,3 +51,13 @@ def test_every_room_stands_in_the_file_map() -> None:
         path.name for path in Path(ROOT / "pipeline").iterdir() if path.is_dir() and (path / "__init__.py").exists()
     }
     assert {room for room in rooms if f"`pipeline/{room}/`" not in TEXT} == set()
+
+
+def test_examples_of_settings_are_right(tmp_path: Path) -> None:
+    """Every settings file with numbers that README shows loads as it stands."""
+    examples = [text for text in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL) if "[numbers." in text]
+    assert len(examples) >= 2
+    file = tmp_path / "wapipe.toml"
+    for example in examples:
+        file.write_text(example)
+        assert load(file, {}).numbers

@@ -71,6 +71,25 @@ def test_variable_with_two_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert "HUSH" not in str(caught.value)
 
 
+def test_password_of_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number with a login proves itself with its password, from a file or a variable; others with their token."""
+    path = tmp_path / "password"
+    path.write_text("s3cret\n")
+    own = {"business": "acme", "profile": "v1", "base_url": "https://api.example", "login_user": "admin"}
+    by_file = NumberSettings.model_validate({**own, "login_password_file": path})
+    by_variable = NumberSettings.model_validate({**own, "login_password_env": "ACME_PASSWORD"})
+    monkeypatch.setenv("ACME_PASSWORD", "other")
+    assert secrets.credential_of("7", by_file) == secrets.password_of("7", by_file) == "s3cret"
+    assert secrets.credential_of("7", by_variable) == "other"
+    assert secrets.credential_of("7", number(token_env="ACME_PASSWORD")) == "other"
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"^numbers\.7\.login_password_file: .*cannot be read"):
+        secrets.credential_of("7", by_file)
+    monkeypatch.delenv("ACME_PASSWORD")
+    with pytest.raises(ConfigError, match=r"login_password_env: .*ACME_PASSWORD is not set.*login_password_file"):
+        secrets.credential_of("7", by_variable)
+
+
 def test_app_secrets_in_the_order_listed(tmp_path: Path) -> None:
     """Up to two app secrets are read, in the order of the settings; a bad one is named by its place."""
     first, second = tmp_path / "a", tmp_path / "b"

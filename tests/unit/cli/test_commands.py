@@ -45,6 +45,22 @@ def test_config_show_never_reads_a_secret(run: Run) -> None:
     assert orjson.loads(run("config", "show", "--json").stdout)["kafka"]["bootstrap_servers"] == "127.0.0.1:1"
 
 
+def test_config_knows_logins(run: Run, settings_file: Path, tmp_path: Path) -> None:
+    """`check` looks for the password of a login, `show` names where it is, and nobody prints it."""
+    password, text = tmp_path / "password", settings_file.read_text()
+    text = text.replace('"cloud"', '"v1"').replace("token_file", 'login_user = "admin"\nlogin_password_file')
+    settings_file.write_text(text.replace(str(tmp_path / "token"), str(password)))
+    result = run("config", "check")
+    assert result.exit_code == 78
+    assert "numbers.200000000000001.login_password_file" in result.stderr
+    password.write_text("HUSH")
+    assert run("config", "check").exit_code == 0
+    shown = run("config", "show").stdout
+    assert f'login_password_file = "{password}"' in shown
+    assert 'login_user = "admin"' in shown
+    assert "HUSH" not in shown
+
+
 def test_config_docs_needs_no_settings(run: Run) -> None:
     """The table of settings is printed without any settings at hand."""
     result = run("config", "docs", config=None)

@@ -37,6 +37,21 @@ def test_simulator_runs_only_for_numbers_on_this_machine(urls: tuple[str, ...], 
     assert plan.simulator_port(_settings(*urls)) == port
 
 
+def test_simulator_gets_to_know_tokens_and_logins(tmp_path: Path) -> None:
+    """Fixed tokens and logins are told apart, and each stands for its number."""
+    token, password = tmp_path / "token", tmp_path / "password"
+    token.write_text("t")
+    password.write_text("p")
+    own = {"business": "acme", "profile": "v1", "base_url": "http://127.0.0.1:1"}
+    numbers = {
+        "20": {**own, "token_file": token, "partitions": [0]},
+        "21": {**own, "login_user": "admin", "login_password_file": password, "partitions": [1]},
+    }
+    assert plan.credentials(Settings.model_validate({"numbers": numbers})) == {
+        "tokens": ["t"], "logins": {"admin": "p"}, "number_of_token": {"t": "20", "admin": "21"},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "environ", "is_configured"),
     [

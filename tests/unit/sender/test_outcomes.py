@@ -47,6 +47,11 @@ def test_a_block_holds_as_long_as_its_code_says() -> None:
     assert after(Kind.NUMBER_BLOCKED).delay_s == BLOCKED_RETRY_S
 
 
+def test_a_message_goes_again_at_once_with_another_token() -> None:
+    """A token that was renewed meanwhile halts nothing and spends nothing."""
+    assert after(Kind.TOKEN_SPENT, spent=1000) == Decision("return", reason="throttled")
+
+
 def test_a_token_is_tried_again_after_a_while() -> None:
     """A wrong token heals when an operator puts the right one in its place."""
     assert after(Kind.UNAUTHORISED).delay_s == TOKEN_RETRY_S

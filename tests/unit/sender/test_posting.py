@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
+from pipeline.errors import NotSent
 from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.evidence import Evidence
 from pipeline.sender.jobs import Stage
@@ -14,10 +16,11 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.posting import Flight, Posting
 from pipeline.sender.replay import Tail
 from pipeline.sender.unknown import Unknowns
+from pipeline.whatsapp.answer import Kind, Outcome
 from pipeline.whatsapp.client import Answer, Client, LastCheck
 from tests.support.sender_kafka import SimFollower
 from tests.support.sender_values import NOW_MS, NUMBER
-from tests.unit.sender.making import Bench, Make
+from tests.unit.sender.making import LEDGER, Bench, Make
 
 EVENTS = "outbound-events"
 ACCEPTED = Answer(200, {}, b'{"messages":[{"id":"wamid.1"}],"contacts":[{"wa_id":"15550109999"}]}')
@@ -52,10 +55,14 @@ class OneAnswer:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+        self.headers: list[dict[str, str]] = []
 
-    async def post(self, _url: str, _headers: dict[str, str], _body: bytes, check: LastCheck) -> Answer:
+    async def post(self, _url: str, headers: dict[str, str], _body: bytes, check: LastCheck) -> Answer:
         """Ask the last check, then answer."""
-        assert check() is None
+        refused = check()
+        if refused is not None:
+            raise NotSent(refused)
+        self.headers.append(headers)
         return self._answer
 
 
@@ -121,6 +128,71 @@ def test_a_wrong_token_is_named(bench: Make) -> None:
     [line] = [line for line in lines if line["event"] == "halted"]
     assert (line["reason"], line["error_code"], line["log_level"]) == ("token", 1005, "warning")
     assert (job.spent, job.stage, list(lane.jobs)) == (0, Stage.WAITING, ["r-1"])
+
+
+class Renewing:
+    """A source that can always have another token."""
+
+    token: str | None = "t"
+    on_token: Callable[[], None]
+
+    def renew(self) -> bool:
+        """One comes."""
+        return True
+
+
+def shared_token(world: Bench, lane: Lane) -> Renewing:
+    """Let the lane's number have its token from a source that renews it."""
+    source = Renewing()
+    world.ctx.access.add(
+        lane.number, lambda token: lane.profile.endpoint("https://a.invalid", lane.number, token), source
+    )
+    return source
+
+
+def test_a_spent_token_costs_the_message_nothing(bench: Make) -> None:
+    """Its answer is on the ledger, it waits in its chain, no attempt is spent, no copy or event written, nothing halts.
+
+    With another token it goes again, as a new attempt.
+    """
+    world = bench(profile="v1")
+    lane, posting = sending(world, DENIED)
+    source, job = shared_token(world, lane), lane.jobs["r-1"]
+    world.run(posting.send(lane, job, Flight(lane, world.scheduling.wake), probe=False))
+    assert [record["kind"] for record in world.log(LEDGER) if record.get("attempt")] == ["attempt", "returned"]
+    assert (world.log(EVENTS), world.log("delayed-retry")) == ([], [])
+    assert (job.spent, job.stage, job.deferred, lane.scopes.number.halt.is_halted(world.now_s)) == (
+        0, Stage.WAITING, False, False,
+    )  # fmt: skip
+    source.token = "t2"
+    source.on_token()
+    api = OneAnswer(ACCEPTED)
+    world.ctx.client = cast("Client", api)
+    job.stage = Stage.IN_HAND
+    world.run(posting.send(lane, job, Flight(lane, world.scheduling.wake), probe=False))
+    assert api.headers[0]["Authorization"] == "Bearer t2"
+    [event] = world.log(EVENTS)
+    assert (event["type"], event["attempt"]) == ("accepted", 2)
+
+
+def test_a_spent_token_says_nothing_about_a_throttle(bench: Make) -> None:
+    """A token is looked at before the limit is: the halt that the number was in goes on."""
+    world = bench(profile="v1")
+    lane, posting = sending(world, DENIED)
+    shared_token(world, lane)
+    lane.scopes.number.halt.refused(world.now_s - 5.0, None, 0.0)
+    world.run(posting.send(lane, lane.jobs["r-1"], Flight(lane, world.scheduling.wake), probe=True))
+    assert lane.scopes.number.halt.is_halted(world.now_s)
+
+
+def test_a_token_lost_on_the_way_stops_the_write(bench: Make) -> None:
+    """A message that was chosen before the token was refused does not leave with it; its attempt is void."""
+    world = bench(profile="v1")
+    lane, posting = sending(world, ACCEPTED)
+    shared_token(world, lane)
+    world.ctx.access.judged(lane.number, world.ctx.access.endpoint(lane.number), Outcome(Kind.UNAUTHORISED, 401))
+    world.run(posting.send(lane, lane.jobs["r-1"], Flight(lane, world.scheduling.wake), probe=False))
+    assert [record["kind"] for record in world.log(LEDGER) if record.get("attempt")] == ["attempt", "void"]
 
 
 @pytest.mark.parametrize("returns", [False, True], ids=["once", "its record comes again"])

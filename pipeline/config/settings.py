@@ -1,41 +1,21 @@
-"""Settings: one TOML file, every key also as an environment variable; a wrong one stops the start by name.
-
-Nothing here reads a secret: settings name the files or variables that hold them, `pipeline/secrets.py` reads those.
-"""
+"""The tables of settings and what they have to do with each other; those of a number are in `numbers.py`."""
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from pipeline.errors import ConfigError
+from pipeline.config.numbers import Login, NumberSettings
+from pipeline.config.section import Section
 
 ENV_PREFIX = "WAPIPE_"
-ENV_CONFIG = "WAPIPE_CONFIG"
-MAX_LANE_PARTITION = 9_999
-SECRET_KEYS = frozenset(
-    {
-        "token",
-        "password",
-        "sasl_password",
-        "ssl_key_password",
-        "app_secret",
-        "app_secrets",
-        "verify_token",
-        "path_token",
-    }
-)
 SECRET_CLIENT_PROPERTIES = frozenset(
     {
         "sasl.password",
@@ -47,15 +27,8 @@ SECRET_CLIENT_PROPERTIES = frozenset(
 )
 
 Category = Literal["marketing", "utility", "authentication", "service"]
-ProfileName = Literal["cloud", "360dialog", "v1"]
 OnUnknown = Literal["resend", "dead-letter"]
 CATEGORIES: tuple[Category, ...] = ("marketing", "utility", "authentication", "service")
-
-
-class Section(BaseModel):
-    """A closed table of settings: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class KafkaSettings(Section):
@@ -96,39 +69,6 @@ class KafkaSettings(Section):
             for name in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name} is required with security_protocol {self.security_protocol}")
-        return self
-
-
-class NumberSettings(Section):
-    """One sending number: which API it uses, how fast, on which lanes."""
-
-    business: str = Field(min_length=1, max_length=128, description="Whose consent its messages need.")
-    account: str = Field("", max_length=64, description="WABA; templates and account throttles belong to it.")
-    portfolio: str = Field("", max_length=64, description="The messaging tier belongs to it.")
-    profile: ProfileName = Field(description="`cloud`, `360dialog` or `v1`.")
-    api_version: str | None = Field(None, description="v1 only: before v2.25.3 the default limit is 20/60.")
-    base_url: str = Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", description="Where the API answers.")
-    token_file: Path | None = Field(None, description="File that holds the access token.")
-    token_env: str | None = Field(None, description="Environment variable that holds the access token.")
-    rate_per_s: float | None = Field(None, gt=0, le=100_000, description="Limit; default by profile: 80, 80, 50.")
-    burst: float | None = Field(None, ge=1, le=1_000_000, description="Burst; default by profile: 80, 80, 150.")
-    partitions: list[Annotated[int, Field(ge=0, le=MAX_LANE_PARTITION)]] | None = Field(
-        None, min_length=1, description="Lane partitions, one per shard; required once there are two numbers."
-    )
-    max_in_flight: int | None = Field(None, ge=1, le=100_000, description="Default rate × 2 s, at least 16.")
-    count_inbound: bool = Field(
-        False, description="Messages from people take tokens, too: Cloud throughput is in and out together."
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_last_slash(cls, value: str) -> str:
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _one_token_source(self) -> Self:
-        if (self.token_file is None) == (self.token_env is None):
-            raise ValueError("needs exactly one of token_file and token_env")
         return self
 
 
@@ -274,6 +214,21 @@ class Settings(BaseSettings):
                 owners[partition] = number
         return self
 
+    @model_validator(mode="after")
+    def _one_password_per_login(self) -> Self:
+        passwords: dict[Login, tuple[str, Path | str | None]] = {}
+        for number, settings in self.numbers.items():
+            if settings.login is None:
+                continue
+            password = settings.login_password_file or settings.login_password_env
+            first, known = passwords.setdefault(settings.login, (number, password))
+            if known != password:
+                raise ValueError(
+                    f"numbers.{number}: its password comes from elsewhere than that of number {first}, which has the"
+                    " same login_user at the same base_url; name the same login_password_file (or _env) in both"
+                )
+        return self
+
     def lanes(self) -> dict[int, tuple[str, int]]:
         """Map each lane partition to its (number id, shard)."""
         return {
@@ -289,81 +244,3 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """Full name of a topic, with the prefix."""
         return self.kafka.topic_prefix + name
-
-
-def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read settings from a TOML file (or the one that WAPIPE_CONFIG names) and the environment.
-
-    Args:
-        path: The file; None: `WAPIPE_CONFIG`, else no file.
-        environ: Only to look up WAPIPE_CONFIG and to find unknown WAPIPE_ variables; None: this process's.
-
-    Raises:
-        ConfigError: names the key and what would be right.
-    """
-    env = os.environ if environ is None else environ
-    source = path or env.get(ENV_CONFIG)
-    from_file = _read_toml(Path(source)) if source else {}
-    _refuse_unknown_tables(from_file)
-    _refuse_secrets(from_file, ())
-    _refuse_unknown_variables(env)
-    try:
-        return Settings(**from_file)
-    except ValidationError as exc:
-        raise ConfigError(_explain(exc, str(source) if source else None)) from exc
-    except SettingsError as exc:
-        raise ConfigError(_explain_variable(exc, env)) from exc
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read ({exc.strerror}); name a readable file with --config") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: not TOML: {exc}") from exc
-
-
-def _refuse_unknown_tables(table: Mapping[str, Any]) -> None:
-    # pydantic-settings takes arguments of its own by names like _env_file: the file must not reach them
-    for key in table:
-        if key not in Settings.model_fields:
-            raise ConfigError(f"{key}: no such setting; tables are {', '.join(sorted(Settings.model_fields))}")
-
-
-def _refuse_secrets(table: Mapping[str, Any], where: tuple[str, ...]) -> None:
-    for key, value in table.items():
-        name = ".".join((*where, key))
-        if where[-1:] != ("client",) and key in SECRET_KEYS:
-            raise ConfigError(f"{name}: a secret may not stand in the settings file; use {key}_file or {key}_env")
-        if isinstance(value, Mapping):
-            _refuse_secrets(value, (*where, key))
-
-
-def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
-    roots = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
-    for name in env:
-        upper = name.upper()
-        if upper.startswith(ENV_PREFIX) and upper != ENV_CONFIG and upper.split("__", 1)[0] not in roots:
-            raise ConfigError(f"{name}: no such setting; tables are {', '.join(sorted(Settings.model_fields))}")
-
-
-def _explain_variable(error: SettingsError, env: Mapping[str, str]) -> str:
-    table = next((name for name in Settings.model_fields if f'field "{name}"' in str(error)), "")
-    names = sorted(name for name in env if name.upper().startswith(ENV_PREFIX + table.upper()))
-    return f"{', '.join(names)}: a list or table in the environment is written as JSON, e.g. '[\"stop\"]'"
-
-
-def _explain(error: ValidationError, source: str | None) -> str:
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "settings"
-        reason = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            reason = "no such setting; see `wapipe config docs`"
-        elif problem["type"] == "missing":
-            reason = "is required"
-        lines.append(f"{key}: {reason}")
-    origin = f"{source} (or a WAPIPE_ variable)" if source else "settings"
-    return f"{origin}:\n  " + "\n  ".join(lines)

@@ -103,6 +103,11 @@ class NumberSettings(Section):
     """One sending number: which API it uses, how fast, on which lanes."""
 
     business: str = Field(min_length=1, max_length=128, description="Whose consent its messages need.")
+    display_phone_number: str | None = Field(
+        None,
+        pattern=r"^[0-9]{5,15}$",
+        description="The number itself, digits: some webhooks name it so. Not needed by the only number of an account.",
+    )
     account: str = Field("", max_length=64, description="WABA; templates and account throttles belong to it.")
     portfolio: str = Field("", max_length=64, description="The messaging tier belongs to it.")
     profile: ProfileName = Field(description="`cloud`, `360dialog` or `v1`.")
@@ -269,6 +274,15 @@ class Settings(BaseSettings):
                         " give every number partitions of its own"
                     )
                 owners[partition] = number
+        return self
+
+    @model_validator(mode="after")
+    def _own_names(self) -> Self:
+        owners: dict[str, str] = {}
+        for number, settings in self.numbers.items():
+            shown = settings.display_phone_number
+            if shown is not None and owners.setdefault(shown, number) != number:
+                raise ValueError(f"numbers.{number}.display_phone_number: {shown} already belongs to {owners[shown]}")
         return self
 
     def lanes(self) -> dict[int, tuple[str, int]]:

@@ -19,7 +19,7 @@ from tests.unit.ingress.support import CLOUD, DIALOG, V1, number, settings_with
 
 NOW_MS = 1_795_300_100_000
 ACCOUNT, SHOWN = "300000000000001", "15550100001"
-TEMPLATE = {"message_template_name": "promo", "message_template_language": "en-US"}
+TEMPLATE: dict[str, Any] = {"message_template_name": "promo", "message_template_language": "en-US"}
 KEY = f"template:{ACCOUNT}/promo/en_US"
 
 
@@ -152,7 +152,8 @@ def test_what_stands_on_the_topic_counts(tmp_path: Path) -> None:
     newer = webhook("message_template_status_update", event="PAUSED", time_s=1_795_300_050, **TEMPLATE)
     assert stand.take(newer)[KEY]["quality"] == "RED"
     stand.states.apply([Message(KEY.encode(), orjson.dumps(known[KEY]))])
-    assert stand.take(newer)[KEY]["status"] == "PAUSED", "its own record is on its way, an older one came back"
+    later = webhook("message_template_quality_update", new_quality_score="GREEN", time_s=1_795_300_060, **TEMPLATE)
+    assert stand.take(later)[KEY]["status"] == "PAUSED", "its own record is on its way, an older one came back"
     stand.states.apply([Message(KEY.encode(), None)])
     assert stand.take(newer)[KEY]["quality"] is None
 

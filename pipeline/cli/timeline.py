@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pipeline.clock import parse_rfc3339_ms, rfc3339
 from pipeline.records.reasons import REASONS, TERMINAL
+from pipeline.whatsapp.codes import code_row
 
 Origin = Literal["request", "outbound", "inbound"]
 Event = Mapping[str, Any]
@@ -22,7 +23,7 @@ _STYLES: dict[str, Style] = {
     "rejected": "bad", "failed": "bad", "expired": "bad", "cancelled": "bad", "undelivered": "bad",
     "deferred": "wait", "duplicate": "wait",
 }  # fmt: skip
-_STATUS_RANK = {"sent": 0, "delivered": 1, "read": 2}
+_STATUS_RANK = {"sent": 0, "delivered": 1, "read": 2, "failed": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,14 @@ class Step:
 
 
 def step_of(origin: Origin, event: Event, broker_ms: int, place: str = "") -> Step:
-    """A step from a record; the broker's time stands in for a time that is missing or unreadable."""
+    """A step from a record; the broker's time stands in for a time that is missing or unreadable.
+
+    WhatsApp's own times are whole seconds: a failure would stand before the answer of that second. So what a webhook
+    told is placed by when it came.
+    """
     name = {"request": None, "outbound": "at", "inbound": "received_at"}[origin]
+    if event.get("type") == "undelivered":
+        name = None
     try:
         at_ms = parse_rfc3339_ms(str(event.get(name))) if name else broker_ms
     except ValueError:
@@ -116,14 +123,23 @@ def _describe_outbound(event: Event) -> str:
         parts.append(f"due {event['due_at']}")
     if event.get("attempt"):
         parts.append(f"attempt {event['attempt']}")
-    names = (
-        ("http_status", "HTTP {}"),
-        ("error_code", "code {}"),
-        ("queue_ms", "queue {} ms"),
-        ("api_ms", "API {} ms"),
-    )
+    if kind == "undelivered" and event.get("message_id"):
+        parts.append(str(event["message_id"]))
+    if event.get("http_status") is not None:
+        parts.append(f"HTTP {event['http_status']}")
+    parts.extend(_code(event))
+    names = (("queue_ms", "queue {} ms"), ("api_ms", "API {} ms"))
     parts.extend(form.format(event[name]) for name, form in names if event.get(name) is not None)
     return ", ".join(parts)
+
+
+def _code(event: Event) -> list[str]:
+    """An error code with what it means, if the event has one."""
+    code = event.get("error_code")
+    if code is None:
+        return []
+    row = code_row(code) if isinstance(code, int) else None
+    return [f"code {code} ({row.meaning})" if row is not None else f"code {code}"]
 
 
 def _describe_inbound(event: Event) -> str:
@@ -131,8 +147,7 @@ def _describe_inbound(event: Event) -> str:
         parts = [f"webhook, happened {event.get('at')}"]
     else:
         parts = ["written by the person" if event.get("type") == "message" else "webhook"]
-    if event.get("error_code") is not None:
-        parts.append(f"code {event['error_code']}")
+    parts.extend(_code(event))
     errors = event.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
     if first.get("title"):

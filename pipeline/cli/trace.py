@@ -113,7 +113,11 @@ class _Search:
         def belongs(event: Mapping[str, Any]) -> bool:
             return is_it(event) or event.get("message_id") in message_ids
 
-        return steps + list(self._read("inbound-events", "inbound", belongs, people - {None}))
+        steps += self._read("inbound-events", "inbound", belongs, people - {None})
+        if any(step.origin == "inbound" and step.kind == "failed" for step in steps):
+            # What WhatsApp gave up names its request only where the API echoes callback data.
+            steps += self._read("outbound-events", "outbound", belongs, people - {None})
+        return steps
 
     def by_recipient(self, recipient: str) -> list[Step]:
         """Steps of all messages to and from one person."""

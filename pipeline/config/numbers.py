@@ -30,6 +30,11 @@ class NumberSettings(Section):
     """One sending number: which API it uses, how fast, on which lanes."""
 
     business: str = Field(min_length=1, max_length=128, description="Whose consent its messages need.")
+    display_phone_number: str | None = Field(
+        None,
+        pattern=r"^[0-9]{5,15}$",
+        description="The number itself, digits: some webhooks name it so. Not needed by the only number of an account.",
+    )
     account: str = Field("", max_length=64, description="WABA; templates and account throttles belong to it.")
     portfolio: str = Field("", max_length=64, description="The messaging tier belongs to it.")
     profile: ProfileName = Field(description="`cloud`, `360dialog` or `v1`.")

@@ -229,6 +229,15 @@ class Settings(BaseSettings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _own_names(self) -> Self:
+        owners: dict[str, str] = {}
+        for number, settings in self.numbers.items():
+            shown = settings.display_phone_number
+            if shown is not None and owners.setdefault(shown, number) != number:
+                raise ValueError(f"numbers.{number}.display_phone_number: {shown} already belongs to {owners[shown]}")
+        return self
+
     def lanes(self) -> dict[int, tuple[str, int]]:
         """Map each lane partition to its (number id, shard)."""
         return {

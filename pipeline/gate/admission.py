@@ -14,6 +14,7 @@ from pipeline.gate.routing import GATE_AGAIN_MS
 from pipeline.records.consent_rule import Standing, basis
 from pipeline.records.request import Priority, Request, too_far_ahead
 from pipeline.whatsapp.bodies import check_message
+from pipeline.whatsapp.suppression import holds
 
 ValidCause = Literal["expired", "consent_expired", "window_closed"]
 _NO_GRANT: Final = {"none": "no_consent", "withdrawn": "consent_withdrawn", "expired": "consent_expired"}
@@ -30,6 +31,7 @@ class Facts:
         ttl_s: How long a request of its category may wait if it names no end.
         window_until_ms: End of the person's service window with the number; None: never opened, or not needed.
         standing: What the person allowed for this (business, category, purpose).
+        suppression: The person's record on `suppressions`, whether it still holds or not; None: there is none.
     """
 
     now_ms: int
@@ -38,6 +40,7 @@ class Facts:
     ttl_s: int
     window_until_ms: int | None
     standing: Standing
+    suppression: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ def decide(request: Request, facts: Facts) -> Decision:
         return Reject("rejected", "unknown_number", f"from: no number {request.from_} in the settings")
     if expires_ms <= facts.now_ms:
         return Reject("expired", "expired")
+    if facts.suppression is not None and holds(facts.suppression, facts.now_ms):
+        return Reject("rejected", "suppressed", _why_suppressed(facts.suppression))
     is_service, is_windowed = request.category == "service", needs_window(request)
     window_ms = facts.window_until_ms
     if is_windowed and (window_ms is None or window_ms <= facts.now_ms):
@@ -122,6 +127,11 @@ def decide(request: Request, facts: Facts) -> Decision:
         via_gate = request.not_before - facts.now_ms >= GATE_AGAIN_MS
         return Defer(admit, request.not_before, "scheduled", via_gate)
     return admit
+
+
+def _why_suppressed(record: Mapping[str, Any]) -> str:
+    until = record["until"]
+    return f"{record['reason']} since {record['at']}, {'for good' if until is None else f'until {until}'}"
 
 
 def needs_window(request: Request) -> bool:

@@ -1,8 +1,10 @@
-"""The gate as a Faust app: two tables, four agents, one worker, and what happens when partitions come and go.
+"""The gate as a Faust app: three tables, four agents, one worker, and what happens when partitions come and go.
 
 The agents' bodies only append; the worker's tasks do the work, all on the main loop. The tables' changelogs *are* the
-topics `consent` and `service-windows`: the gate writes those topics itself and reads the tables, Faust keeps them live
-because their recovery buffer is one record. Faust delivers no record to an agent before the tables have caught up.
+topics `consent`, `service-windows` and `suppressions`: the gate writes those topics itself and reads the tables, Faust
+keeps them live because their recovery buffer is one record. Faust delivers no record to an agent before the tables have
+caught up. Suppressions are a table, too (senders follow the topic): it is restored before anything is judged, however
+many people stand on it, and a gate judges on top of what it wrote a moment ago.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from faust.types import TP
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
 from pipeline.gate.ends import EndsReader
-from pipeline.gate.inbound import WINDOWS, InboundJudge
+from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
@@ -35,6 +37,7 @@ from pipeline.streams.hardened import DRAIN_S, HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY
+from pipeline.whatsapp.suppression import is_suppression
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +45,7 @@ URGENT: Final = "outbound-requests-urgent"
 ENTRANCES: Final[dict[str, Kind]] = {
     URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
-WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, DEAD_LETTER)
+WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, DEAD_LETTER)
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
 CHANGELOG_QUEUE: Final = 131_072
 RECOVERED: Final = "tables"
@@ -73,12 +76,13 @@ class Gate:
         self._outlets = outlets(settings)
         consents = self._view(CONSENT, partitions, is_consent)
         windows = self._view(WINDOWS, partitions, is_windows)
+        suppressions = self._view(SUPPRESSIONS, partitions, is_suppression)
         judges = Judges(
-            RequestJudge(settings, partitions, consents, windows, metrics),
+            RequestJudge(settings, partitions, consents, windows, suppressions, metrics),
             UpdateJudge(settings, partitions, consents, metrics),
-            InboundJudge(settings, partitions, windows, metrics),
+            InboundJudge(settings, partitions, windows, suppressions, metrics),
             consents,
-            windows,
+            (consents, windows, suppressions),
         )
         # A frozen process may not finish what it took before: as long as its producer may write, less than a session.
         store_s = settings.kafka.session_timeout_s - 1
@@ -208,5 +212,7 @@ def outlets(settings: Settings) -> Outlets:
     kafka, loop = settings.kafka, asyncio.get_running_loop()
     in_time = Delivery(producer_conf(kafka), loop)
     events = Delivery(producer_conf(kafka, **WITHOUT_GAPS, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
-    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS)} | {settings.topic(EVENTS): events}
+    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS, SUPPRESSIONS)} | {
+        settings.topic(EVENTS): events
+    }
     return Outlets(Delivery(producer_conf(kafka, **WITHOUT_GAPS), loop), own)

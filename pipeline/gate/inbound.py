@@ -1,4 +1,8 @@
-"""Inbound events: a person's message opens the service window. Synchronous; runs in the gate's worker."""
+"""Inbound events: a person's message opens the service window, a status `failed` becomes an `undelivered` event.
+
+Synchronous; runs in the gate's worker. Three of four inbound events are other statuses: the ingress says so in a
+header, and they are passed over unparsed.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +13,68 @@ from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.item import STAGE, Item, Out, dead_letter, traced
 from pipeline.gate.routing import place_of
+from pipeline.gate.undelivered import Failure, failure_of
 from pipeline.gate.view import View
-from pipeline.gate.windows import open_window
+from pipeline.gate.windows import open_window, wrote_since
 from pipeline.metrics import Metrics
-from pipeline.records.codec import decode_object, encode, require_schema
+from pipeline.records import outbound
+from pipeline.records.codec import decode_object, encode, header_of, require_schema
+from pipeline.records.inbound import FAILED, KIND_HEADER
 from pipeline.records.request import normal_recipient
+from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
+from pipeline.whatsapp.suppression import is_lifted_by, replaces
 
+EVENTS: Final = "outbound-events"
 WINDOWS: Final = "service-windows"
 WINDOW_SCHEMA: Final = "service-window/1"
+SUPPRESSIONS: Final = "suppressions"
 MAX_INBOUND_BYTES: Final = 4 * 1024 * 1024
 MAX_ID_CHARS: Final = 200
 MAX_TIME_CHARS: Final = 40
+_WANTED: Final = frozenset({None, b"message", FAILED})
 
 
 class InboundJudge:
-    """Keeps the service windows.
+    """Keeps the service windows, tells of what was not delivered, writes and lifts suppressions.
 
     Args:
         partitions: Number of recipient partitions.
         windows: The `service-windows` table.
+        suppressions: The `suppressions` table.
     """
 
-    def __init__(self, settings: Settings, partitions: int, windows: View, metrics: Metrics) -> None:
-        self._numbers = frozenset(settings.numbers)
+    def __init__(
+        self, settings: Settings, partitions: int, windows: View, suppressions: View, metrics: Metrics
+    ) -> None:
+        self._business = {number: one.business for number, one in settings.numbers.items()}
         self._partitions = partitions
         self._windows = windows
+        self._suppressions = suppressions
         self._metrics = metrics
 
     def apply(self, item: Item) -> list[Out]:
-        """Open or prolong a window if the event is a message of a person to a number of ours."""
+        """Say what an inbound event leads to; most lead to nothing."""
         try:
             require_schema(item.headers, "inbound-event")
+            if header_of(item.headers, KIND_HEADER) not in _WANTED:
+                return []
             event = decode_object(item.value, MAX_INBOUND_BYTES)
-            if event.get("type") != "message":
+            if event.get("type") == "status" and event.get("status") == "failed":
+                return self._failed(item, failure_of(event))
+            if event.get("type") != "message" or _is_notice(event):
                 return []
             number, recipient, said_ms = _message(event)
         except (DecodeError, ContractError) as exc:
             return self._dead(item, exc.code, str(exc))
-        if number not in self._numbers:
+        if number not in self._business:
             return []
         place, home = place_of(recipient, item.tp[1], self._partitions, item.headers)
         if place != "here":
             return self._dead(item, "misrouted", f"belongs on partition {home}")
-        return self._open(item, event, number, recipient, said_ms)
+        return [
+            *self._open(item, event, number, recipient, said_ms),
+            *self._lift(item, recipient, min(said_ms, item.timestamp_ms)),
+        ]
 
     def _open(self, item: Item, event: dict[str, Any], number: str, recipient: str, said_ms: int) -> list[Out]:
         partition, key = item.tp[1], recipient.encode()
@@ -69,9 +92,49 @@ class InboundJudge:
         stored = self._windows.put(partition, key, record)
         return [Out(WINDOWS, key, encode(record), traced(WINDOW_SCHEMA, item), partition, stored)]
 
+    # -- what was not delivered --------------------------------------------------------------------------------------
+    def _failed(self, item: Item, failure: Failure) -> list[Out]:
+        business = self._business.get(failure.number)
+        if business is None:
+            return []
+        recipient = failure.recipient
+        if recipient is not None:
+            place, home = place_of(recipient, item.tp[1], self._partitions, item.headers)
+            if place != "here":
+                return self._dead(item, "misrouted", f"belongs on partition {home}")
+        event = Out(EVENTS, recipient or item.key, encode(failure.told(business)), traced(outbound.SCHEMA, item))
+        return [event, *self._suppress(item, failure)]
+
+    def _suppress(self, item: Item, failure: Failure) -> list[Out]:
+        record = failure.suppression(item.timestamp_ms)
+        if record is None:
+            return []
+        partition, key = item.tp[1], record["recipient"].encode()
+        # Webhooks come out of order: who wrote after the failure can be reached, unless it is for good.
+        if record["until"] is not None and wrote_since(self._windows.get(partition, key), failure.at_ms):
+            return []
+        if not replaces(record, self._suppressions.get(partition, key), item.timestamp_ms):
+            return []
+        stored = self._suppressions.put(partition, key, record)
+        return [Out(SUPPRESSIONS, key, encode(record), traced(SUPPRESSION_SCHEMA, item), partition, stored)]
+
+    def _lift(self, item: Item, recipient: str, said_ms: int) -> list[Out]:
+        """A person who writes can be reached: a soft suppression of before ends, by a tombstone."""
+        partition, key = item.tp[1], recipient.encode()
+        if not is_lifted_by(self._suppressions.get(partition, key), said_ms):
+            return []
+        stored = self._suppressions.put(partition, key, None)
+        return [Out(SUPPRESSIONS, key, None, traced(SUPPRESSION_SCHEMA, item), partition, stored)]
+
     def _dead(self, item: Item, code: str, message: str) -> list[Out]:
         self._metrics.dead_letters.labels(STAGE, code).inc()
         return [dead_letter(item, code, message)]
+
+
+def _is_notice(event: dict[str, Any]) -> bool:
+    """Whether WhatsApp tells of the person (a new number, a new identity) instead of the person writing."""
+    body = event.get("body")
+    return isinstance(body, dict) and body.get("type") == "system"
 
 
 def _message(event: dict[str, Any]) -> tuple[str, str, int]:

@@ -41,7 +41,9 @@ MAX_ECHO_CHARS: Final = 128
 MAX_DIGITS: Final = 40
 _NEEDS: Final = {
     "no_consent": UPDATES, "consent_withdrawn": UPDATES, "window_closed": INBOUND, "template_required": INBOUND,
+    "suppressed": INBOUND,
 }  # fmt: skip
+"""Topic that may hold something newer that lets a refused request go after all, by reason."""
 _NO_NUMBER: Final = Standing("none", None)
 
 
@@ -72,14 +74,18 @@ class RequestJudge:
         partitions: Number of recipient partitions.
         consents: The `consent` table.
         windows: The `service-windows` table.
+        suppressions: The `suppressions` table.
     """
 
-    def __init__(self, settings: Settings, partitions: int, consents: View, windows: View, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, partitions: int, consents: View, windows: View, suppressions: View, metrics: Metrics
+    ) -> None:
         self._numbers: Mapping[str, NumberSettings] = settings.numbers
         self._ttl_s = settings.policy.ttl_s
         self._partitions = partitions
         self._consents = consents
         self._windows = windows
+        self._suppressions = suppressions
         self._metrics = metrics
         self._misplaced = Misplaced(metrics)
 
@@ -126,6 +132,7 @@ class RequestJudge:
             standing(self._consents.get(partition, key), number.business, request.category, request.purpose, now_ms)
             if number is not None
             else _NO_NUMBER,
+            self._suppressions.get(partition, key),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

@@ -45,13 +45,13 @@ class View:
         if ahead:
             there = ahead.get(key)
             if there is not None:
-                value: dict[str, Any] = there[0]
+                value: dict[str, Any] | None = there[0]
                 return value
         raw = self._read(partition, key)
         return self._parse(raw, partition) if raw is not None else None
 
-    def put(self, partition: int, key: bytes, value: dict[str, Any]) -> Callable[[int], None]:
-        """Note a value that is being written; call what is returned with its offset once Kafka has it."""
+    def put(self, partition: int, key: bytes, value: dict[str, Any] | None) -> Callable[[int], None]:
+        """Note a value (None: a tombstone) that is being written; call what is returned with its offset once stored."""
         entry: list[Any] = [value, None]
         ahead = self._ahead.setdefault(partition, OrderedDict())
         ahead[key] = entry

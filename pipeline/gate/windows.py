@@ -36,6 +36,12 @@ def open_window(
     return {"recipient": recipient, "windows": kept}
 
 
+def wrote_since(record: Mapping[str, Any] | None, at_ms: int) -> bool:
+    """Whether the person wrote to any number at that moment or later, as far as windows tell (24 h)."""
+    windows = record["windows"].values() if record is not None else ()
+    return any(parse_rfc3339_ms(window["opened_at"]) >= at_ms for window in windows)
+
+
 def is_windows(value: Mapping[str, Any]) -> bool:
     """Whether a stored value is one that can be read: anybody who may write to the topic may have written it."""
     windows = value.get("windows")

@@ -44,13 +44,13 @@ STORE_S: Final = 9.0
 
 
 class Judges(NamedTuple):
-    """Those who say what is written about a record, and the tables that they share."""
+    """Those who say what is written about a record, and the tables that they share (`consents` is one of them)."""
 
     requests: RequestJudge
     updates: UpdateJudge
     inbound: InboundJudge
     consents: View
-    windows: View
+    tables: tuple[View, ...]
 
 
 class Batch:
@@ -162,8 +162,8 @@ class Worker:
         self._drop()
         self._freshness.forget()
         self.asker.forget()
-        self._judges.consents.forget()
-        self._judges.windows.forget()
+        for table in self._judges.tables:
+            table.forget()
 
     async def _quiet(self, seconds: float) -> bool:
         """Wait until nothing is queued, waits or is on its way; False if that takes longer."""
@@ -203,8 +203,8 @@ class Worker:
 
     def _next_batch(self) -> Batch | None:
         batch, now_ms, now_s = Batch(self._epoch), self._clock_ms(), steady_s()
-        self._judges.consents.sweep()
-        self._judges.windows.sweep()
+        for table in self._judges.tables:
+            table.sweep()
         self._released.extend(self._room.release(now_s, may_give_up=self._intake.is_open))
         while self._released and batch.has_room:
             self._judge_chain(self._released.popleft(), batch, now_ms, now_s)

@@ -20,6 +20,7 @@ from pipeline.health import Health
 from pipeline.ingress.access import Access
 from pipeline.ingress.load import MAX_BODY_BYTES, BodyTooLarge, BodyTooSlow, Held, Load, Overloaded, read_body
 from pipeline.ingress.outgoing import Translator
+from pipeline.ingress.states import States
 from pipeline.ingress.store import NotStored, Store
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
@@ -39,6 +40,7 @@ class Door:
 
     Args:
         health: Told while the door refuses calls because too much is in flight.
+        states: What `account-state` says by now; None: nothing.
         clock_ms: This host's date, ms since 1970.
     """
 
@@ -50,13 +52,14 @@ class Door:
         health: Health,
         metrics: Metrics,
         load: Load | None = None,
+        states: States | None = None,
         clock_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._settings = settings
         self._access, self._store, self._health, self._metrics = access, store, health, metrics
         self._load = load or Load()
         self._clock_ms = clock_ms
-        self._translate = Translator(settings)
+        self._translate = Translator(settings, states)
         self._verified: set[str] = set()
         self._is_draining = False
         self._repeats = Repeats()

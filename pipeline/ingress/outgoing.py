@@ -1,4 +1,4 @@
-"""What one webhook becomes on Kafka: inbound events, opt-outs, verified numbers, a dead letter. Pure.
+"""What one webhook becomes on Kafka: inbound events, opt-outs, states, verified numbers, a dead letter. No I/O.
 
 Called once per authentic call, on the ingress' loop; the clock's reading comes in with the call.
 """
@@ -11,13 +11,18 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.clock import rfc3339
 from pipeline.config import Settings
+from pipeline.ingress.names import NumberNames
+from pipeline.ingress.states import States
 from pipeline.metrics import Metrics
 from pipeline.records.account import SCHEMA as ACCOUNT_SCHEMA
 from pipeline.records.codec import Headers, encode, headers_for
 from pipeline.records.deadletter import dead_letter_headers
+from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.inbound import SCHEMA as INBOUND_SCHEMA
 from pipeline.records.request import normal_recipient
+from pipeline.records.withdrawal import revoke
 from pipeline.whatsapp.codes import code_row
+from pipeline.whatsapp.news import news_of
 from pipeline.whatsapp.optout import OptOut, opt_out_of
 from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
 
@@ -72,9 +77,15 @@ class Webhook:
 
 
 class Translator:
-    """Turns bodies into records by the settings of this ingress."""
+    """Turns bodies into records by the settings of this ingress.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        states: What `account-state` says by now; None: nothing.
+    """
+
+    def __init__(self, settings: Settings, states: States | None = None) -> None:
+        self._states = states if states is not None else States()
+        self._names = NumberNames(settings)
         self._inbound = settings.topic("inbound-events")
         self._updates = settings.topic("consent-updates")
         self._account = settings.topic("account-state")
@@ -134,30 +145,28 @@ class Translator:
                 result.undelivered.append(_code_label(event["error_code"]))
         if opt_out is not None:
             self._add_opt_out(result, event, opt_out, recipient)
-        result.records.append(Outgoing(self._inbound, _key_of(event), _bounded(event), headers_for(INBOUND_SCHEMA)))
+        event["number"] = event["number"] or self._names.number_of(event)
+        for key, state in self._states.renew(news_of(event)).items():
+            result.records.append(Outgoing(self._account, key, encode(state), headers_for(ACCOUNT_SCHEMA)))
+        headers = headers_for(INBOUND_SCHEMA, extra=[(KIND_HEADER, kind_of(event))])
+        result.records.append(Outgoing(self._inbound, _key_of(event), _bounded(event), headers))
 
     def _add_opt_out(self, result: Webhook, event: Mapping[str, Any], opt_out: OptOut, recipient: str | None) -> None:
         business = self._business.get(event["number"] or "", self._sole_business)
         if business is None or recipient is None:
             result.orphans += 1
             return
-        update = {
-            "update_id": f"in-{event['event_id']}",
-            "recipient": recipient,
-            "business": business,
-            "action": "revoke",
-            "categories": list(opt_out.categories),
-            "purposes": list(opt_out.purposes),
-            "at": opt_out.at,
-            "expires_at": None,
-            "evidence": {
-                "method": opt_out.method,
-                "actor": "user",
-                "source": event["message_id"] or event["event_id"],
-                "text": None,
-                "reference": event["event_id"],
-            },
-        }
+        update = revoke(
+            f"in-{event['event_id']}",
+            recipient,
+            business,
+            categories=opt_out.categories,
+            purposes=opt_out.purposes,
+            at=opt_out.at,
+            method=opt_out.method,
+            source=event["message_id"] or event["event_id"],
+            reference=event["event_id"],
+        )
         result.records.append(Outgoing(self._updates, recipient, encode(update), headers_for(CONSENT_UPDATE_SCHEMA)))
         result.opt_outs.append(opt_out.way)
 

@@ -21,10 +21,12 @@ from pipeline.health import PORTS, Health, HealthServer, listen, serve_health
 from pipeline.ingress.access import Access
 from pipeline.ingress.door import Door
 from pipeline.ingress.noise import server_logger
+from pipeline.ingress.states import States
 from pipeline.ingress.store import Store, ingress_producer_conf
 from pipeline.metrics import Metrics
 from pipeline.streams import topics
 from pipeline.streams.delivery import Delivery
+from pipeline.streams.follow import Follower
 
 WRITTEN = ("inbound-events", "consent-updates", "account-state", "dead-letter")
 # Kafka is asked in steps, because a step cannot be interrupted by SIGTERM.
@@ -82,8 +84,7 @@ class _Ingress:
         delivery = Delivery(ingress_producer_conf(self._settings.kafka), asyncio.get_running_loop())
         try:
             await self._warm_up(delivery)
-            self._health.meet("kafka")
-            await self._with_door(access, delivery, health)
+            await self._with_states(access, delivery, health)
         finally:
             undelivered = await delivery.close(FLUSH_TIMEOUT_S)
             log.info("ingress_stopped", undelivered=undelivered)
@@ -110,10 +111,38 @@ class _Ingress:
         except KafkaException as exc:
             raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {exc.args[0].str()}") from exc
 
-    async def _with_door(self, access: Access, delivery: Delivery, health: HealthServer) -> None:
+    async def _with_states(self, access: Access, delivery: Delivery, health: HealthServer) -> None:
+        """Follow `account-state`; the door opens once what stands there is known."""
+        states, kafka = States(), self._settings.kafka
+        topic = self._settings.topic("account-state")
+        follower = Follower(kafka, topic, states.apply, asyncio.get_running_loop())
+        follower.start()
+        try:
+            if await self._is_known(follower):
+                self._health.meet("kafka")
+                await self._with_door(access, delivery, health, states)
+        finally:
+            await follower.stop()
+
+    async def _is_known(self, follower: Follower) -> bool:
+        """Wait until the topic was read to its end; False if the process was asked to stop meanwhile.
+
+        Raises:
+            BrokerUnreachable: it could not be read in time.
+        """
+        waits = [asyncio.ensure_future(event.wait()) for event in (follower.caught_up, self._stop)]
+        timeout_s = self._settings.kafka.startup_timeout_s
+        done, _ = await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not done:
+            raise BrokerUnreachable(f"account-state could not be read within {timeout_s:.0f} s; check the brokers")
+        return follower.caught_up.is_set()
+
+    async def _with_door(self, access: Access, delivery: Delivery, health: HealthServer, states: States) -> None:
         ingress = self._settings.ingress
         store = Store(delivery, self._metrics, self._crash)
-        door = Door(self._settings, access, store, self._health, self._metrics)
+        door = Door(self._settings, access, store, self._health, self._metrics, states=states)
         runner = web.AppRunner(
             door.app(),
             access_log=None,

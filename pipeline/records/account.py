@@ -69,6 +69,120 @@ class MarkState(Record):
     by: str
 
 
+class QualityState(Record):
+    """`number:ID/quality`: WhatsApp flagged the number for low quality, or took that back."""
+
+    kind: Literal["number"]
+    id: str
+    aspect: Literal["quality"]
+    event: str
+    flagged: bool
+    at: TimeMs
+    by: str
+
+
+class LimitsState(Record):
+    """`number:ID/limits`: how much the number may send; each part with the time of the webhook that told it."""
+
+    kind: Literal["number"]
+    id: str
+    aspect: Literal["limits"]
+    throughput: Literal["STANDARD", "HIGH"]
+    throughput_at: TimeMs | None
+    tier: str | None
+    tier_at: TimeMs | None
+    at: TimeMs
+    by: str
+
+
+class CapabilityState(Record):
+    """`account:ID/capability`: the messaging tier as told for the whole account."""
+
+    kind: Literal["account"]
+    id: str
+    aspect: Literal["capability"]
+    tier: str | None
+    at: TimeMs
+    by: str
+
+
+class Restriction(Record):
+    """One thing that an account may not do, until then (null: no end was named)."""
+
+    type: str
+    until: TimeMs | None
+
+
+class RestrictionState(Record):
+    """`account:ID/restriction`: what the account may not do now."""
+
+    kind: Literal["account"]
+    id: str
+    aspect: Literal["restriction"]
+    restrictions: list[Restriction]
+    at: TimeMs
+    by: str
+
+
+class BanState(Record):
+    """`account:ID/ban`: the account is disabled, will be, or is back; `date` as WhatsApp writes it."""
+
+    kind: Literal["account"]
+    id: str
+    aspect: Literal["ban"]
+    state: str
+    date: str | None
+    at: TimeMs
+    by: str
+
+
+class AlertState(Record):
+    """`account:ID/alert/TYPE`: an alert about the account, `status` NONE when it is over."""
+
+    kind: Literal["account"]
+    id: str
+    aspect: Literal["alert"]
+    type: str
+    severity: str | None
+    status: str | None
+    at: TimeMs
+    by: str
+
+
+class ReviewState(Record):
+    """`account:ID/review`: what the review of the account came to."""
+
+    kind: Literal["account"]
+    id: str
+    aspect: Literal["review"]
+    decision: str
+    at: TimeMs
+    by: str
+
+
+class TemplateState(Record):
+    """`template:ACCOUNT/NAME/LANG`: what webhooks told of a template; each part with the time of its webhook.
+
+    `until` ends a pause; `next_category` is announced for `next_category_at`.
+    """
+
+    kind: Literal["template"]
+    id: str
+    aspect: Literal["template"]
+    status: str | None
+    reason: str | None
+    until: TimeMs | None
+    status_at: TimeMs | None
+    category: str | None
+    next_category: str | None
+    next_category_at: TimeMs | None
+    category_at: TimeMs | None
+    quality: str | None
+    quality_at: TimeMs | None
+    at: TimeMs
+    by: str
+
+
 class Alias(Record):
     """Another id of the same person."""
 

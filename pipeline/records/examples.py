@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.records.ledger import ledger_record
-from pipeline.records.outbound import outbound_event
+from pipeline.records.outbound import outbound_event, undelivered_event
 from pipeline.records.ready import copy_of, parse_ready, ready_record
 
 Example = dict[str, Any]
@@ -125,6 +125,13 @@ _STATUS: Example = {
     "profile": "cloud",
     "body": {"id": "wamid.4711", "status": "delivered"},
 }
+_FAILED: Example = {
+    **_STATUS, "event_id": "9a1f", "status": "failed", "error_code": 131026,
+    "errors": [{"code": 131026, "title": "Message undeliverable"}], "body": {"id": "wamid.4711", "status": "failed"},
+}  # fmt: skip
+_UNDELIVERED = undelivered_event(
+    _FAILED, at=_FAILED["at"], recipient=_PERSON, business="acme", error_code=131026, detail="Message undeliverable"
+)
 _READY = ready_record(
     _REQUEST, _SOURCE, business="acme", lane=_LANE, priority="normal", judged_ms=_AT_MS, expires_ms=_LATER_MS,
     valid_until_ms=_LATER_MS, valid_cause="expired", consent=_BASIS,
@@ -158,6 +165,24 @@ _MARK: Example = {
     "kind": "lane", "id": _LANE, "aspect": "mark", "needed": 4711, "generation": 7, "last_attempt_ms": _AT_MS,
     "at": _AT, "by": "sender-1",
 }  # fmt: skip
+_BY_WEBHOOK: Example = {"at": _AT, "by": "ingress"}
+_OF_NUMBER: Example = {"kind": "number", "id": _NUMBER, **_BY_WEBHOOK}
+_OF_ACCOUNT: Example = {"kind": "account", "id": "300000000000001", **_BY_WEBHOOK}
+_QUALITY: Example = {**_OF_NUMBER, "aspect": "quality", "event": "FLAGGED", "flagged": True}
+_LIMITS: Example = {
+    **_OF_NUMBER, "aspect": "limits", "throughput": "HIGH", "throughput_at": _AT, "tier": "TIER_UNLIMITED",
+    "tier_at": _AT,
+}  # fmt: skip
+_RESTRICTION: Example = {
+    **_OF_ACCOUNT, "aspect": "restriction",
+    "restrictions": [{"type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "until": "2026-11-25T10:00:00.000Z"}],
+}  # fmt: skip
+_TEMPLATE: Example = {
+    "kind": "template", "id": "300000000000001/promo/en_US", "aspect": "template", "status": "PAUSED", "reason": "NONE",
+    "until": "2026-11-22T13:00:00.000Z", "status_at": _AT, "category": "MARKETING", "next_category": None,
+    "next_category_at": None, "category_at": _AT, "quality": "RED", "quality_at": "2026-11-22T09:00:00.000Z",
+    **_BY_WEBHOOK,
+}  # fmt: skip
 _AUDIT: Example = {
     "event_id": "77aa", "at": _AT, "actor": "ada", "via": "cli", "action": "consent.revoke", "target": _PERSON,
     "reason": "asked on the phone", "before": None, "after": {"status": "revoked"},
@@ -180,18 +205,46 @@ VALID: dict[str, dict[str, Example]] = {
         "applied": _CONSENT_EVENT,
         "refused": {**_CONSENT_EVENT, "result": "refused", "reason": "not_active", "after": [], "evidence": None},
     },
-    "outbound-event": {"accepted": _ACCEPTED, "deferred": _DEFERRED, "rejected": _REJECTED},
-    "inbound-event": {"status": _STATUS},
+    "outbound-event": {
+        "accepted": _ACCEPTED,
+        "deferred": _DEFERRED,
+        "rejected": _REJECTED,
+        "undelivered": _UNDELIVERED,
+        "undelivered-v1": {**_UNDELIVERED, "request_id": None, "attempt": None},
+    },
+    "inbound-event": {"status": _STATUS, "failed": _FAILED},
     "service-window": {"open": _WINDOW},
     "alias": {"user-id": _ALIAS},
-    "suppression": {"for-good": _SUPPRESSION},
+    "suppression": {
+        "for-good": {**_SUPPRESSION, "reason": "blocked_by_business"},
+        "for-days": {**_SUPPRESSION, "until": "2026-11-29T10:00:00.000Z"},
+    },
     "ready": {"fresh": _READY, "copy": _COPY},
     "ledger": {
         "opened": ledger_record("opened", 7, owner="sender-1"),
         "attempt": _ATTEMPT,
         "settled": _SETTLED,
     },
-    "account-state": {"webhook": _WEBHOOK, "halt": _HALT, "marketing": _NO_MARKETING, "mark": _MARK},
+    "account-state": {
+        "webhook": _WEBHOOK,
+        "halt": _HALT,
+        "marketing": _NO_MARKETING,
+        "mark": _MARK,
+        "quality": _QUALITY,
+        "limits": _LIMITS,
+        "capability": {**_OF_ACCOUNT, "aspect": "capability", "tier": "TIER_2K"},
+        "restriction": _RESTRICTION,
+        "ban": {**_OF_ACCOUNT, "aspect": "ban", "state": "DISABLE", "date": "November 22, 2026"},
+        "alert": {
+            **_OF_ACCOUNT,
+            "aspect": "alert",
+            "type": "PROFILE_PICTURE_LOST",
+            "severity": "WARNING",
+            "status": "ACTIVE",
+        },
+        "review": {**_OF_ACCOUNT, "aspect": "review", "decision": "APPROVED"},
+        "template": _TEMPLATE,
+    },
     "audit-event": {"revoke": _AUDIT},
 }
 """Record → name → a value that the schema takes."""
@@ -232,6 +285,7 @@ INVALID: dict[str, dict[str, Example]] = {
         "unknown-type": {**_ACCEPTED, "type": "sent"},
         "no-event-id": _without(_ACCEPTED, "event_id"),
         "status-code-is-text": {**_ACCEPTED, "http_status": "OK"},
+        "accepted-of-no-request": {**_ACCEPTED, "request_id": None},
     },
     "inbound-event": {"unknown-type": {**_STATUS, "type": "reaction"}, "no-body": _without(_STATUS, "body")},
     "service-window": {"no-end": {"recipient": _PERSON, "windows": {_NUMBER: {"opened_at": _AT}}}},
@@ -242,6 +296,9 @@ INVALID: dict[str, dict[str, Example]] = {
     "account-state": {
         "unknown-aspect": {**_WEBHOOK, "aspect": "mood"},
         "halt-without-shard": _without(_HALT, "shard"),
+        "throughput-is-a-number": {**_LIMITS, "throughput": 1000},
+        "restriction-until-is-seconds": {**_RESTRICTION, "restrictions": [{"type": "X", "until": 1_795_900_000}]},
+        "template-without-status": _without(_TEMPLATE, "status"),
     },
     "audit-event": {"unknown-way": {**_AUDIT, "via": "phone"}},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,6 +10,17 @@ from pydantic import Field
 from pipeline.records.codec import Record, TimeMs
 
 SCHEMA = "inbound-event/1"
+KIND_HEADER = "wapipe-kind"
+"""What an event is about, so that readers need not parse what they pass over: its type, but `failed` for a status that
+says so. Without the header the value tells."""
+FAILED = b"failed"
+
+
+def kind_of(event: Mapping[str, Any]) -> bytes:
+    """Value of `KIND_HEADER` for an event."""
+    if event["type"] == "status" and event["status"] == "failed":
+        return FAILED
+    return str(event["type"]).encode()
 
 
 class InboundEvent(Record):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from pipeline.clock import rfc3339
 from pipeline.records.codec import Record, TimeMs, stable_id
 from pipeline.records.consent import Origin
@@ -36,7 +38,7 @@ class OutboundEvent(Record):
     terminal: bool
     at: TimeMs
     stage: Literal["gate", "sender"]
-    request_id: str
+    request_id: str | None
     number: str
     recipient: str | None
     business: str | None
@@ -56,8 +58,14 @@ class OutboundEvent(Record):
     queue_ms: int | None
     api_ms: int | None
     consent: ConsentBasis | None
-    source: Origin
+    source: Origin | None
     metadata: dict[str, str]
+
+    @model_validator(mode="after")
+    def _belongs_to_a_request(self) -> OutboundEvent:
+        if self.type != "undelivered" and (self.request_id is None or self.source is None):
+            raise ValueError("request_id and source: only an undelivered event may lack them")
+        return self
 
 
 def outbound_event(
@@ -127,6 +135,48 @@ def outbound_event(
         "source": {"topic": source["topic"], "partition": source["partition"], "offset": source["offset"]},
         "metadata": _texts(request.get("metadata")),
     }
+
+
+def undelivered_event(
+    inbound: Mapping[str, Any],
+    *,
+    at: str,
+    recipient: str | None,
+    business: str,
+    error_code: int | None,
+    detail: str | None,
+) -> dict[str, Any]:
+    """Build the `undelivered` event of a status `failed`: a follow-up on an accepted message, told by the gate.
+
+    All of it is a function of the status, so that one that is read again, or delivered again, is the same event. What
+    the request said is not known here: `request_id` is null where the API echoes no callback data (v1), and then
+    `message_id` joins it with the `accepted` event.
+
+    Args:
+        inbound: The inbound-event/1 of the status.
+        at: When WhatsApp said so, RFC 3339.
+    """
+    reason = "api_async"
+    event: dict[str, Any] = dict.fromkeys(OutboundEvent.model_fields)
+    event.update(
+        event_id=stable_id("undelivered", inbound["event_id"]),
+        type="undelivered",
+        terminal=False,
+        at=at,
+        stage=REASONS[reason].stage,
+        request_id=_text(inbound.get("request_id")),
+        number=inbound["number"],
+        recipient=recipient,
+        business=business,
+        attempt=inbound.get("attempt"),
+        message_id=_text(inbound.get("message_id")),
+        reason=reason,
+        detail=detail[:MAX_DETAIL_CHARS] if detail else None,
+        retryable=REASONS[reason].retryable,
+        error_code=error_code,
+        metadata={},
+    )
+    return event
 
 
 def _text(value: Any) -> str | None:

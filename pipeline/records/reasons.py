@@ -50,7 +50,9 @@ REASONS: dict[str, Reason] = {
     "marketing_limit": Reason("deferred", "sender", True, "Meta holds marketing to this person back", "wait a day"),
     "invalid": Reason("rejected", "gate", False, "the request breaks the contract", "correct what detail names"),
     "unknown_number": Reason("rejected", "gate", False, "no such sending number", "add it to the settings"),
-    "suppressed": Reason("rejected", "gate", False, "the recipient is suppressed", "lift the suppression"),
+    "suppressed": Reason(
+        "rejected", "gate", False, "the recipient is suppressed", "see detail; a message from them lifts a dated one"
+    ),
     "window_closed": Reason("rejected", "gate", True, "free text outside the 24 h window", "send a template"),
     "template_required": Reason("rejected", "gate", False, "free text for a template category", "send a template"),
     "template_unknown": Reason("rejected", "gate", False, "no such template", "sync or create the template"),
@@ -67,7 +69,9 @@ REASONS: dict[str, Reason] = {
     "operator": Reason("cancelled", "sender", False, "an operator cancelled it", "none"),
     "duplicate": Reason("duplicate", "sender", False, "this request_id was used before", "none: the first counts"),
     "request_id_conflict": Reason("duplicate", "sender", False, "same request_id, other message", "use a new id"),
-    "api_async": Reason("undelivered", "sender", False, "a status said failed", "see error_code"),
+    "api_async": Reason(
+        "undelivered", "gate", False, "WhatsApp gave an accepted message up", "see error_code; nothing is sent again"
+    ),
 }
 
 

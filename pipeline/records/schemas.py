@@ -15,7 +15,23 @@ from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.records import deadletter, examples
-from pipeline.records.account import Alias, AuditEvent, HaltState, MarketingState, MarkState, Suppression, WebhookState
+from pipeline.records.account import (
+    AlertState,
+    Alias,
+    AuditEvent,
+    BanState,
+    CapabilityState,
+    HaltState,
+    LimitsState,
+    MarketingState,
+    MarkState,
+    QualityState,
+    RestrictionState,
+    ReviewState,
+    Suppression,
+    TemplateState,
+    WebhookState,
+)
 from pipeline.records.consent import Consent, ConsentEvent, ConsentUpdate
 from pipeline.records.inbound import InboundEvent, ServiceWindow
 from pipeline.records.ledger import LedgerRecord
@@ -28,7 +44,21 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENT = "asyncapi.json"
 MAJOR = 1
 
-AccountState = Annotated[WebhookState | HaltState | MarketingState | MarkState, Field(discriminator="aspect")]
+AccountState = Annotated[
+    WebhookState
+    | HaltState
+    | MarketingState
+    | MarkState
+    | QualityState
+    | LimitsState
+    | CapabilityState
+    | RestrictionState
+    | BanState
+    | AlertState
+    | ReviewState
+    | TemplateState,
+    Field(discriminator="aspect"),
+]
 MODELS: dict[str, TypeAdapter[Any]] = {
     "request": TypeAdapter(Request),
     "consent-update": TypeAdapter(ConsentUpdate),
@@ -124,7 +154,9 @@ def _with_reasons(schema: dict[str, Any]) -> dict[str, Any]:
     rules = []
     for kind in TYPES:
         reasons: list[str | None] = [*reasons_of(kind)]
-        then = {"terminal": {"const": kind in TERMINAL}, "reason": {"enum": reasons or [None]}}
+        then: dict[str, Any] = {"terminal": {"const": kind in TERMINAL}, "reason": {"enum": reasons or [None]}}
+        if kind != "undelivered":
+            then |= {"request_id": {"type": "string"}, "source": {"type": "object"}}
         rules.append({"if": {"properties": {"type": {"const": kind}}}, "then": {"properties": then}})
     properties = {**schema["properties"], "reason": {"enum": [*REASONS, None]}}
     return {**schema, "properties": properties, "allOf": rules}

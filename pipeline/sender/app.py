@@ -55,7 +55,7 @@ PACE_RECORDS: Final = 16
 PACE_S: Final = 0.01
 """Taking a backlog in must not keep the processor from sending what is in memory already: so much, then a pause."""
 WRITTEN: Final = (
-    "send-ledger", "outbound-events", "dead-letter", "account-state", "consent-updates", *DELAYED,
+    "send-ledger", "outbound-events", "dead-letter", "account-state", "consent-updates", "suppressions", *DELAYED,
 )  # fmt: skip
 
 
@@ -92,6 +92,8 @@ class Sender:
         )
         self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
         self._account_follower.start()
+        self._suppressed = Follower(settings.kafka, settings.topic("suppressions"), self.ctx.suppressions.apply, loop)
+        self._suppressed.start()
         self._account_task = loop.create_task(self._account_known())
         self._inbound_count = InboundCount(settings, self.ctx, loop)
         self._inbound_count.start()
@@ -138,6 +140,7 @@ class Sender:
         await self._evidence.stop()
         await self._inbound_count.stop()
         await self._account_follower.stop()
+        await self._suppressed.stop()
         await self.ctx.client.close()
 
     def _add_agents(self) -> None:
@@ -181,8 +184,13 @@ class Sender:
                 number, shard, partition, settings, self.ctx.access.endpoint(number), self._scopes[number], steady_s()
             )  # fmt: skip
             self.ctx.lanes[partition] = lane
-            self.ctx.spawn(lane, self._takeover.open(lane, generation))
+            self.ctx.spawn(lane, self._open(lane, generation))
         self._health.meet(ASSIGNED)
+
+    async def _open(self, lane: Lane, generation: int) -> None:
+        """Take a lane over, once it is known who is suppressed."""
+        await self._suppressed.caught_up.wait()
+        await self._takeover.open(lane, generation)
 
     async def _draining(self, _partitions: frozenset[TP], _generation: int) -> None:
         await self._handover.drain()

@@ -21,6 +21,7 @@ from pipeline.sender.jobs import Job, Place
 from pipeline.sender.lane import Lane
 from pipeline.sender.ledger_state import LedgerState
 from pipeline.sender.optouts import OptOuts
+from pipeline.sender.suppressions import Suppressions
 from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.lease import Lease
 from pipeline.streams.outlets import Outlets
@@ -71,6 +72,7 @@ class Context:
     metrics: Metrics
     owner: str
     access: Access = field(default_factory=Access)
+    suppressions: Suppressions = field(default_factory=Suppressions)
     lanes: dict[int, Lane] = field(default_factory=dict)
     kept: dict[int, LedgerState] = field(default_factory=dict)
     random: random.Random = field(default_factory=random.Random)

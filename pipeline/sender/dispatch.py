@@ -126,7 +126,8 @@ class Dispatch:
             return False
         now_ms, message = self._ctx.unix_ms(), job.message
         over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
-        if over or self._ctx.optouts.forbids(message, now_ms):
+        suppressed = self._ctx.suppressions.forbids(message.recipient, now_ms)
+        if over or suppressed or self._ctx.optouts.forbids(message, now_ms):
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
             return False

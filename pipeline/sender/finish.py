@@ -19,11 +19,14 @@ from pipeline.records.outbound import outbound_event
 from pipeline.records.ready import SCHEMA as READY_SCHEMA
 from pipeline.records.ready import copy_of
 from pipeline.records.returning import returning_headers
+from pipeline.records.withdrawal import revoke
 from pipeline.sender.context import Context
 from pipeline.sender.jobs import Job, Place, Stage
 from pipeline.sender.lane import Lane
 from pipeline.sender.wheel import goes_through_gate, hop_delay_ms, tier_for
 from pipeline.streams.delivery import Receipt
+from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
+from pipeline.whatsapp.suppression import suppression_of
 
 LEDGER_HEADERS = headers_for(LEDGER_SCHEMA)
 EVENT_HEADERS = headers_for(EVENT_SCHEMA)
@@ -231,19 +234,25 @@ class Finish:
     async def withdraw(self, lane: Lane, job: Job) -> None:
         """The API said that this person stopped marketing messages: that is an opt-out like any other."""
         request, at = job.message.record["request"], self.event(job, "failed", reason="api_rejected")["at"]
-        update = {
-            "update_id": f"sender-131050-{lane.number}-{job.message.request_id}",
-            "recipient": job.message.recipient,
-            "business": job.message.record["business"],
-            "action": "revoke",
-            "categories": ["marketing"],
-            "purposes": ["*"],
-            "at": at,
-            "expires_at": None,
-            "evidence": {"method": "other", "source": "whatsapp", "text": None, "reference": None, "actor": "user"},
-        }
+        update = revoke(
+            f"sender-131050-{lane.number}-{job.message.request_id}",
+            job.message.recipient,
+            job.message.record["business"],
+            categories=["marketing"],
+            at=at,
+            method="other",
+            source="whatsapp",
+        )
         topic = self._ctx.settings.topic("consent-updates")
         await self._ctx.write(lane, topic, encode(update), request["to"], headers_for("consent-update/1"))
+
+    async def suppress(self, lane: Lane, job: Job, code: int | None) -> None:
+        """The API said that this person cannot or must not be reached: nothing more goes there, if the code says so."""
+        recipient = job.message.recipient
+        record = suppression_of(code, recipient, self._ctx.unix_ms())
+        if record is not None:
+            topic = self._ctx.settings.topic("suppressions")
+            await self._ctx.write(lane, topic, encode(record), recipient, headers_for(SUPPRESSION_SCHEMA))
 
 
 def _traced(headers: Headers, trace: bytes | None) -> Headers:

@@ -144,6 +144,8 @@ class Posting:
             return "opt_outs_stale"
         if self._ctx.optouts.forbids(message, now_ms):
             return "opt_out"
+        if self._ctx.suppressions.forbids(message.recipient, now_ms):
+            return "suppressed"
         if lane.pairs is not None and lane.pairs.wait_s(message.recipient, now_s) > 0.0:
             return "pair"  # another chain to this person was faster
         if not lane.bucket.has(now_s):
@@ -167,7 +169,7 @@ class Posting:
     async def _not_sent(self, lane: Lane, job: Job, reason: str) -> None:
         """A last check forbade the write: void, then back into its chain, or to its end."""
         await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, "void", reason=reason))
-        if reason in ("expired", "opt_out"):
+        if reason in ("expired", "opt_out", "suppressed"):
             await self.end_unsent(lane, job)
         else:
             self._scheduling.again(lane, job, self._ctx.steady_s())
@@ -181,11 +183,14 @@ class Posting:
         kind, reason = "expired", "expired"
         if now_ms < job.message.expires_ms:
             withdrawn = self._ctx.optouts.forbids(job.message, now_ms)
-            if not withdrawn and now_ms < job.message.valid_until_ms:
+            suppressed = not withdrawn and self._ctx.suppressions.forbids(job.message.recipient, now_ms)
+            if not withdrawn and not suppressed and now_ms < job.message.valid_until_ms:
                 self._scheduling.again(lane, job, self._ctx.steady_s())  # the clock stepped, or opt-outs are read anew
                 return
             kind, reason = ("rejected", "consent_withdrawn") if withdrawn else valid_cause(job)
-        consent = job.message.record["consent"] if kind == "rejected" else None
+            if suppressed:
+                kind, reason = "rejected", "suppressed"
+        consent = job.message.record["consent"] if kind == "rejected" and reason != "suppressed" else None
         event = self._finish.event(job, kind, reason=reason, attempt=job.attempt or None, consent=consent)
         if kind == "rejected":
             self._ctx.metrics.rejected.labels(reason).inc()
@@ -238,6 +243,8 @@ class Posting:
     async def _settled(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:
         if what.withdraws:
             await self._finish.withdraw(lane, job)
+        if what.outcome == "failed":
+            await self._finish.suppress(lane, job, outcome.error_code)
         accepted = what.outcome == "accepted"
         event = self._finish.event(
             job,

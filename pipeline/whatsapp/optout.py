@@ -9,14 +9,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from pipeline.records.consent import Method
+from pipeline.whatsapp.code_row import Disposition
+from pipeline.whatsapp.codes import CODES
 
 KEYWORD_CHARS_MAX: Final = 64
 """A longer text is a message that happens to contain a word, not a STOP."""
-STOPPED_MARKETING_CODE: Final = 131050
-"""The person stopped marketing messages from this business (Meta, error codes)."""
-
 ALL: Final = ("*",)
+_STOPPED: Final = frozenset(row.code for row in CODES.values() if row.disposition is Disposition.STOP_MARKETING)
 _MARKETING: Final = ("marketing",)
 
 
@@ -27,14 +29,14 @@ class OptOut:
     Attributes:
         categories: Categories that end; `*` means all.
         purposes: Purposes that end; `*` means all.
-        method: For the evidence of the consent update: `keyword`, `button` or `other`.
+        method: For the evidence of the consent update.
         way: Label of the metric: `keyword`, `button`, `preference` or `status`.
         at: RFC 3339 time of the event.
     """
 
     categories: tuple[str, ...]
     purposes: tuple[str, ...]
-    method: str
+    method: Method
     way: str
     at: str
 
@@ -66,7 +68,7 @@ def opt_out_of(
         is_stop = event.get("status") == "stop"
         return OptOut(_MARKETING, ALL, "other", "preference", at) if is_stop else None
     if event.get("type") == "status":
-        is_stopped = event.get("error_code") == STOPPED_MARKETING_CODE
+        is_stopped = event.get("error_code") in _STOPPED
         return OptOut(_MARKETING, ALL, "other", "status", at) if is_stopped else None
     if event.get("type") != "message":
         return None
@@ -90,7 +92,7 @@ def fold(text: str) -> str:
     return "".join(shown).casefold().strip()
 
 
-def _said(body: Mapping[str, Any]) -> tuple[str | None, str | None, str]:
+def _said(body: Mapping[str, Any]) -> tuple[str | None, str | None, Literal["button", "keyword"]]:
     """Payload, text and way of a message: what was typed, or the button or row that was tapped."""
     kind = body.get("type")
     if kind == "button":

@@ -49,6 +49,8 @@ _FIELD_TYPES: Final = {
     "account_review_update": "account",
     "account_settings_update": "account",
     "security": "account",
+    "business_username_update": "account",
+    "user_id_update": "account",
 }
 
 

@@ -99,6 +99,37 @@ def test_grant_followed_by_its_request_is_judged_on_the_grant(stand: Stand) -> N
     assert stand.stop(gate) == 0
 
 
+def test_a_failure_is_told_once_and_suppresses(stand: Stand) -> None:
+    """A status failed, delivered twice, is one undelivered event; its person gets nothing more, until they write."""
+    failed = message_event(
+        ADA, event_id="s-1", type="status", status="failed", message_id="wamid.out", request_id="sent before",
+        attempt=1, error_code=131026, errors=[{"code": 131026, "title": "Message undeliverable"}],
+    )  # fmt: skip
+    stand.write("consent-updates", update("g"), ADA)
+    for _ in range(2):
+        stand.write("inbound-events", failed, ADA)
+    stand.flush()
+    gate = stand.start()
+    stand.wait_events(1, "the failure to be told")
+    stand.write("outbound-requests", request("next"), ADA)
+    stand.flush()
+    events = stand.wait_events(2, "the next request to be judged")
+    told = {orjson.dumps(event) for event in events if event["type"] == "undelivered"}
+    assert [(event["request_id"], event["error_code"]) for event in map(orjson.loads, told)] == [
+        ("sent before", 131026)
+    ]
+    assert outcome(events, "next") == ("rejected", "suppressed")
+    stand.write("inbound-events", message_event(ADA, at=rfc3339(unix_ms())), ADA)
+    stand.flush()
+    stand.write("outbound-requests", request("after"), ADA)
+    stand.flush()
+    assert outcome(stand.wait_events(3, "the last request to be judged"), "after") == ("queued", None)
+    assert [(read.key, bool(read.value)) for read in stand.read("suppressions")] == [
+        (ADA.encode(), True), (ADA.encode(), False),
+    ]  # fmt: skip
+    assert stand.stop(gate) == 0
+
+
 def broken_requests() -> Iterator[tuple[bytes | None, str | None, int | None, Any]]:
     """(value, key, partition, headers) of requests that are wrong in many ways."""
     good = request("broken")

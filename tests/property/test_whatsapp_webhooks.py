@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records.inbound import InboundEvent
+from pipeline.records.schemas import MODELS
+from pipeline.whatsapp.news import merge, news_of
 from pipeline.whatsapp.optout import fold, opt_out_of
 from pipeline.whatsapp.signature import sign, verify_signature
 from pipeline.whatsapp.webhook_events import callback_of
@@ -20,25 +22,36 @@ NAMES = st.sampled_from(
     [
         *("id", "status", "timestamp", "recipient_id", "from", "errors", "code", "pricing", "type", "text", "body"),
         *("contacts", "wa_id", "user_id", "metadata", "phone_number_id", "statuses", "messages", "button", "payload"),
+        *("event", "restriction_info", "expiration", "ban_info", "alert_info", "alert_type", "current_limit", "time"),
+        *("message_template_name", "message_template_language", "other_info", "title", "new_category", "decision"),
         *("biz_opaque_callback_data", "interactive", "user_preferences", "value", "recipient_participant_id"),
     ]
 )
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=6)
 JSON = st.recursive(
-    SCALARS | st.sampled_from(["stop", "STOP", "1795300000"]),
+    SCALARS | st.sampled_from(["stop", "STOP", "1795300000", "PAUSED", "promo", "en-US", "TIER_1K"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
 )
 OBJECTS = st.dictionaries(NAMES, JSON, max_size=5)
 VALUES = st.fixed_dictionaries(
     {}, optional={key: st.lists(OBJECTS | JSON, max_size=3) for key in ("messages", "statuses", "errors", "contacts")}
 )
-CHANGES = st.fixed_dictionaries(
-    {"field": st.sampled_from(["messages", "user_preferences", "account_update", "calls"]), "value": VALUES | JSON}
-)
+FIELDS = [
+    *("messages", "user_preferences", "calls", "account_update", "account_alerts", "account_review_update"),
+    *("phone_number_quality_update", "business_capability_update", "template_category_update"),
+    *("message_template_status_update", "message_template_quality_update"),
+]
+CHANGES = st.fixed_dictionaries({"field": st.sampled_from(FIELDS), "value": VALUES | OBJECTS | JSON})
 ENVELOPES = st.fixed_dictionaries(
     {
         "object": st.just("whatsapp_business_account"),
-        "entry": st.lists(st.fixed_dictionaries({"changes": st.lists(CHANGES | JSON, max_size=3)}) | JSON, max_size=2),
+        "entry": st.lists(
+            st.fixed_dictionaries(
+                {"id": st.just("3") | JSON, "time": JSON, "changes": st.lists(CHANGES | JSON, max_size=3)}
+            )
+            | JSON,
+            max_size=2,
+        ),
     }
 )
 DOCUMENTS = ENVELOPES | VALUES | OBJECTS
@@ -62,10 +75,12 @@ def test_any_bytes_are_events_or_a_webhook_error(body: bytes) -> None:
 @given(document=DOCUMENTS)
 @settings(max_examples=150, deadline=None)
 def test_events_fit_their_record(document: dict[str, Any]) -> None:
-    """Any JSON object becomes valid inbound-event records or a WebhookError, and opt-outs are read from any of them."""
+    """Any JSON object becomes valid inbound-event records or a WebhookError; opt-outs and states are read from any."""
     for event in parsed(orjson.dumps(document)) or []:
         InboundEvent.model_validate(orjson.loads(orjson.dumps(event)))
         opt_out_of(event, keywords=frozenset({"stop"}), payloads={"STOP": {"category": "marketing"}})
+        for news in news_of({**event, "number": "7"}):
+            MODELS["account-state"].validate_python(merge(None, news))
 
 
 @given(document=DOCUMENTS)

@@ -275,6 +275,15 @@ PASSWORD = 'login_password_file = "/run/secrets/password"'
             id="two numbers without lanes",
         ),
         pytest.param(
+            ONE + 'display_phone_number = "+49 151"', "numbers.200000000000001.display_phone_number", "pattern",
+            id="display number that is not digits",
+        ),
+        pytest.param(
+            (ONE + 'partitions = [0]\ndisplay_phone_number = "15550100001"')
+            + ONE.replace("200000000000001", "2") + 'partitions = [1]\ndisplay_phone_number = "15550100001"',
+            "numbers.2.display_phone_number", "already belongs to 200000000000001", id="two numbers of one name",
+        ),
+        pytest.param(
             ONE + "partitions = [0, 1]" + ONE.replace("200000000000001", "2") + "partitions = [1]",
             "numbers.2.partitions: lane 1", "already belongs to 200000000000001", id="two numbers on one lane",
         ),

@@ -1,7 +1,8 @@
 """Recorded answers, webhooks and bodies, one file per case: adding a case is adding a file.
 
 `answers/`: status, headers, body and the fields that the outcome must have (clock reading 1795300000).
-`webhooks/`: body, number of the path and the events that it must become, or the error. `bodies/`: a message and the
+`webhooks/`: body, number of the path and the events that it must become, or the error; `states`: what it must tell for
+`account-state`, about the number that it shows. `bodies/`: a message and the
 beginnings of the problems that each profile must find. `known_codes.json`: every published error code with the HTTP
 statuses that it comes with and what it must lead to.
 """
@@ -14,13 +15,16 @@ from typing import Any
 import orjson
 import pytest
 
+from pipeline.records.schemas import MODELS
 from pipeline.whatsapp.answer import classify
 from pipeline.whatsapp.bodies import check_message
 from pipeline.whatsapp.codes import CODES
+from pipeline.whatsapp.news import merge, news_of
 from pipeline.whatsapp.profiles import PROFILES
 from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
 
 HERE = Path(__file__).parent
+NUMBER = "200000000000001"
 NOW_S = 1_795_300_000.0
 RECEIVED_AT = "2026-11-22T10:00:00.000Z"
 EVENT_FIELDS = {
@@ -62,6 +66,17 @@ def test_webhook_becomes_events(case: dict[str, Any]) -> None:
     found = [{name: event[name] for name in expected} for event, expected in zip(events, case["expect"], strict=True)]
     assert found == case["expect"], case["promise"]
     assert len({event["event_id"] for event in events}) == len(events)
+
+
+@pytest.mark.parametrize("case", [case for case in cases("webhooks") if "states" in case.values[0]])
+def test_webhook_becomes_state(case: dict[str, Any]) -> None:
+    """A webhook tells the states that its file names, each of which makes a record of the contract."""
+    events = parse_webhook(raw(case["body"]), received_at=RECEIVED_AT, number=case["number"])
+    news = [one for event in events for one in news_of({**event, "number": event["number"] or NUMBER})]
+    found = [{"key": one.key, "part": one.part, "fields": one.fields} for one in news]
+    assert found == case["states"], case["promise"]
+    for one in news:
+        MODELS["account-state"].validate_python(merge(None, one))
 
 
 @pytest.mark.parametrize("profile", list(PROFILES))

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cli.timeline import as_json, describe, in_order, step_of, stops_of, unfinished, waits_for
 from pipeline.clock import rfc3339
-from pipeline.records.outbound import outbound_event
+from pipeline.records.outbound import outbound_event, undelivered_event
 
 NOW_MS = 1_795_341_600_000
 NUMBER = "200000000000001"
@@ -46,6 +46,22 @@ def test_statuses_of_one_moment_are_in_their_natural_order() -> None:
     """Webhooks that came in the same millisecond are shown sent, delivered, read."""
     steps = [step_of("inbound", _status(name, 1, event_id=name), 0) for name in ("read", "sent", "delivered")]
     assert [step.kind for step in in_order(steps)] == ["sent", "delivered", "read"]
+
+
+def test_a_failure_after_the_answer_is_part_of_the_story() -> None:
+    """An undelivered event stands behind the answer of its second, says what its code means, and ends nothing."""
+    failed = {**_status("failed", 300, event_id="s2"), "message_id": "wamid.1", "attempt": 1, "error_code": 131026}
+    told = undelivered_event(
+        failed, at=rfc3339(NOW_MS), recipient="15550109999", business="acme", error_code=131026, detail="Undeliverable"
+    )
+    accepted = step_of("outbound", _outbound("accepted", 50, message_id="wamid.1"), 0)
+    steps = in_order([step_of("outbound", told, NOW_MS + 301), accepted, step_of("inbound", failed, 0)])
+    assert [step.kind for step in steps] == ["accepted", "failed", "undelivered"]
+    for step in steps[1:]:
+        assert "code 131026 (undeliverable: not on WhatsApp" in describe(step)
+    assert "wamid.1" in describe(steps[2])
+    assert steps[2].request == (NUMBER, "r1")
+    assert unfinished(steps) == []
 
 
 def test_unreadable_time_is_replaced_by_the_brokers() -> None:

@@ -21,6 +21,7 @@ from pipeline.records.codec import check
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.consent_rule import is_consent
 from pipeline.streams.partition import partition_of
+from pipeline.whatsapp.suppression import is_suppression
 
 PARTITIONS = 12
 NUMBER, OTHER = "200000000000001", "200000000000002"
@@ -107,19 +108,25 @@ def item(
 
 
 class Tables:
-    """Two tables in memory and the judges over them."""
+    """The tables in memory and the judges over them."""
 
     def __init__(self, **sections: Any) -> None:
         self.settings = settings(**sections)
-        self.stored: dict[str, dict[tuple[int, bytes], bytes]] = {"consent": {}, "service-windows": {}}
-        self.applied = {"consent": -1, "service-windows": -1}
+        self.stored: dict[str, dict[tuple[int, bytes], bytes]] = {
+            "consent": {}, "service-windows": {}, "suppressions": {},
+        }  # fmt: skip
+        self.applied = dict.fromkeys(self.stored, -1)
         self.metrics = Metrics()
         self.consents = self._view("consent", is_consent)
         self.windows = self._view("service-windows", is_windows)
-        self.requests = RequestJudge(self.settings, PARTITIONS, self.consents, self.windows, self.metrics)
+        self.suppressions = self._view("suppressions", is_suppression)
+        self.requests = RequestJudge(
+            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.metrics
+        )
         self.updates = UpdateJudge(self.settings, PARTITIONS, self.consents, self.metrics)
-        self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.metrics)
-        self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, self.windows)
+        self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.suppressions, self.metrics)
+        tables = (self.consents, self.windows, self.suppressions)
+        self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, tables)
 
     def _view(self, name: str, is_sound: Callable[[Mapping[str, Any]], bool]) -> View:
         stored = self.stored[name]

@@ -14,7 +14,7 @@ from pipeline.metrics import Metrics
 from pipeline.records.account import WebhookState
 from pipeline.records.codec import check, header_of
 from pipeline.records.consent import ConsentUpdate
-from pipeline.records.inbound import InboundEvent
+from pipeline.records.inbound import KIND_HEADER, InboundEvent
 from tests.unit.ingress.support import CLOUD, DIALOG, PERSON, V1, cloud, number, settings_with, status, text
 
 NOW_MS = 1_795_300_100_000
@@ -46,6 +46,19 @@ def test_a_status_is_one_event_keyed_by_the_person(tmp_path: Path) -> None:
     assert (event.type, event.status, event.number) == ("status", "delivered", CLOUD)
     assert (event.request_id, event.attempt) == ("order-1", 2)
     assert header_of(record.headers, "schema") == b"inbound-event/1"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"statuses": [status("delivered")]}, b"status"), ({"statuses": [status("failed")]}, b"failed"),
+        ({"messages": [text("hi")]}, b"message"),
+    ],
+)  # fmt: skip
+def test_an_event_says_what_it_is_about_in_a_header(tmp_path: Path, value: dict[str, Any], kind: bytes) -> None:
+    """Readers can pass over what does not concern them without parsing it."""
+    [record] = _translated(settings_with(tmp_path), cloud(**value)).records
+    assert header_of(record.headers, KIND_HEADER) == kind
 
 
 def test_the_topic_prefix_goes_before_every_topic(tmp_path: Path) -> None:

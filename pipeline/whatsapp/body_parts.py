@@ -33,6 +33,17 @@ Caption = Annotated[str, StringConstraints(max_length=CAPTION_CHARS_MAX)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
+def one_of(*words: str) -> AfterValidator:
+    """A check that a text is one of some words, in capitals or not."""
+
+    def check(value: str) -> str:
+        if value.upper() not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return value
+
+    return AfterValidator(check)
+
+
 class Provider(Part):
     """v1: a configured media provider that knows how to fetch a link."""
 

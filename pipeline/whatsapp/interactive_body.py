@@ -153,8 +153,11 @@ def interactive_problems(interactive: Mapping[str, Any], *, is_v1: bool) -> Iter
     """
     kind = interactive["type"]
     action = interactive["action"]
+    header = interactive.get("header") or {}
     if is_v1 and kind not in V1_KINDS:
         yield f"interactive.type: v1 has no {kind}"
+    elif not is_v1 and "provider" in (header.get(header.get("type")) or ()):
+        yield f"interactive.header.{header['type']}.provider: only v1 has media providers"
     if kind == "button":
         yield from _twice([button["reply"]["id"] for button in action["buttons"]], "interactive.action.buttons", "id")
         titles = [button["reply"]["title"] for button in action["buttons"]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from pipeline.whatsapp.body_parts import Document, Id, Link, Media, Opaque, Part, Words
 
@@ -64,10 +64,16 @@ class DocumentHeader(Part):
 Header = Annotated[TextHeader | ImageHeader | VideoHeader | DocumentHeader, Field(discriminator="type")]
 
 
-class Reply(Part):
-    """What a reply button shows, and the id that comes back."""
+def _unpadded(value: str) -> str:
+    if value != value.strip():
+        raise ValueError("must not begin or end with a blank")
+    return value
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+class Reply(Part):
+    """What a reply button shows, and the id that comes back, without blanks around it."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_unpadded)]
     title: Text20
 
 
@@ -147,10 +153,10 @@ class CatalogAction(Part):
 
 
 class FlowPayload(Part):
-    """First screen of a flow and its data."""
+    """First screen of a flow and its data, which is never empty."""
 
     screen: Words | None = None
-    data: Opaque | None = None
+    data: Annotated[Opaque, Field(min_length=1)] | None = None
 
 
 class FlowParameters(Part):

@@ -9,13 +9,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.whatsapp.body_parts import Id, Part, Words
+from pipeline.whatsapp.body_parts import Id, Part, Words, one_of
 
 TEXT_CHARS_MAX: Final = 4_096  # Meta, On-Premises messages reference
 WAMID_CHARS_MAX: Final = 128  # Meta, messages reference
 CONTACTS_MAX: Final = 257
 LIST_MAX: Final = 50
 HSM_PARAMETERS_MAX: Final = 100
+
+# Meta, On-Premises messages reference, in either case; MOBILE is what shared contacts bring (Meta, OpenAPI v23).
+PhoneType = Annotated[str, one_of("CELL", "MAIN", "IPHONE", "HOME", "WORK", "MOBILE")]
+PlaceType = Annotated[str, one_of("HOME", "WORK")]
 
 MessageId = Annotated[str, StringConstraints(min_length=1, max_length=WAMID_CHARS_MAX)]
 
@@ -62,7 +66,7 @@ class Phone(Part):
     """A phone number of a contact."""
 
     phone: Words
-    type: Words | None = None
+    type: PhoneType | None = None
     wa_id: Id | None = None
 
 
@@ -70,14 +74,14 @@ class Email(Part):
     """An e-mail address of a contact."""
 
     email: Words
-    type: Words | None = None
+    type: PlaceType | None = None
 
 
 class Url(Part):
     """A web address of a contact."""
 
     url: Words
-    type: Words | None = None
+    type: PlaceType | None = None
 
 
 class Address(Part):
@@ -89,7 +93,7 @@ class Address(Part):
     zip: Words | None = None
     country: Words | None = None
     country_code: Words | None = None
-    type: Words | None = None
+    type: PlaceType | None = None
 
 
 class Organisation(Part):
@@ -147,6 +151,12 @@ class HsmParameter(Part):
     default: Words
     currency: HsmCurrency | None = None
     date_time: HsmDateTime | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> HsmParameter:
+        if self.currency is not None and self.date_time is not None:
+            raise ValueError("is either a currency or a date_time")
+        return self
 
 
 class Hsm(Part):

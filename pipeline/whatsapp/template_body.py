@@ -6,7 +6,7 @@ On-Premises messages reference, OpenAPI v23, and Meta's pages on carousel and li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
@@ -75,7 +75,7 @@ class ActionButton(Part):
     """A button that opens a catalog, a product list or a flow."""
 
     type: Literal["button"]
-    sub_type: Literal["catalog", "mpm", "flow"]
+    sub_type: Literal["catalog", "CATALOG", "mpm", "flow"]  # capitals: Meta, OpenAPI v23, catalog template example
     index: ButtonIndex
     parameters: list[ActionParameter] = Field([], max_length=1)
 
@@ -145,15 +145,36 @@ def template_problems(template: Mapping[str, Any], *, is_v1: bool) -> Iterator[s
     styles: set[bool] = set()
     for number, component in enumerate(components):
         where = f"template.components[{number}]"
-        if component["type"] == "carousel":
-            for at, card in enumerate(component["cards"]):
-                yield from _repeated(card["components"], f"{where}.cards[{at}].components")
-        elif component["type"] in ("header", "body"):
-            styles.update("parameter_name" in value for value in component.get("parameters", ()) if "text" in value)
+        for part, place in _with_cards(component, where):
+            styles.update("parameter_name" in value for value in _values(part) if "text" in value)
+            if not is_v1:
+                yield from _providers(part, place)
+        for at, card in enumerate(component.get("cards", ())):
+            yield from _repeated(card["components"], f"{where}.cards[{at}].components")
         if is_v1:
             yield from _not_on_v1(component, where)
     if len(styles) > 1:
         yield "template.components: all text parameters have a parameter_name, or none (132000, 132012)"
+
+
+def _with_cards(component: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """A component and those of its cards, each with its path."""
+    yield component, where
+    for at, card in enumerate(component.get("cards", ())):
+        for number, part in enumerate(card["components"]):
+            yield part, f"{where}.cards[{at}].components[{number}]"
+
+
+def _values(component: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Parameters that fill in a header or body; those of buttons have no names."""
+    return component.get("parameters", ()) if component["type"] in ("header", "body") else ()
+
+
+def _providers(component: Mapping[str, Any], where: str) -> Iterator[str]:
+    for number, value in enumerate(_values(component)):
+        kind = value["type"]
+        if "provider" in value.get(kind, ()):
+            yield f"{where}.parameters[{number}].{kind}.provider: only v1 has media providers"
 
 
 def _repeated(components: Any, where: str) -> Iterator[str]:

@@ -15,8 +15,9 @@ import orjson
 import pytest
 
 from pipeline.whatsapp.answer import classify
-from pipeline.whatsapp.bodies import check_message
+from pipeline.whatsapp.bodies import TYPES, check_message
 from pipeline.whatsapp.codes import CODES
+from pipeline.whatsapp.interactive_body import V1_KINDS
 from pipeline.whatsapp.profiles import PROFILES
 from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
 
@@ -26,6 +27,10 @@ RECEIVED_AT = "2026-11-22T10:00:00.000Z"
 EVENT_FIELDS = {
     *("event_id", "type", "at", "received_at", "number", "recipient", "user_id", "message_id", "status"),
     *("request_id", "attempt", "error_code", "errors", "pricing", "profile", "body"),
+}
+ALL_KINDS = V1_KINDS | {
+    *("cta_url", "location_request_message", "call_permission_request"),
+    *("order_details", "order_status", "request_contact_info"),
 }
 KNOWN_CODES: list[dict[str, Any]] = orjson.loads((HERE / "known_codes.json").read_bytes())
 
@@ -72,6 +77,28 @@ def test_body_is_judged(case: dict[str, Any], profile: str) -> None:
     found = check_message(case["message"], profile)
     assert len(found) == len(expected), (case["promise"], found)
     assert all(any(problem.startswith(start) for problem in found) for start in expected), (case["promise"], found)
+
+
+def kind_of(message: dict[str, Any]) -> str | None:
+    """What a case is about: the type of its message, for interactive ones the kind; None if it has none that counts."""
+    kind, content = message.get("type"), message.get("interactive")
+    if kind == "interactive" and isinstance(content, dict):
+        return f"interactive {content.get('type')}"
+    return kind if isinstance(kind, str) else None
+
+
+@pytest.mark.parametrize("shape", ["cloud", "v1"])
+def test_bodies_cover_every_kind_with_both_verdicts(shape: str) -> None:
+    """Each shape has at least 60 cases about what it knows, and every type and kind passes in one and fails in one."""
+    kinds = V1_KINDS if shape == "v1" else ALL_KINDS
+    known = {kind for kind in TYPES[shape] if kind != "interactive"} | {f"interactive {kind}" for kind in kinds}
+    verdicts = [
+        (kind, bool(case[shape]))
+        for case in (parameters.values[0] for parameters in cases("bodies"))
+        if (kind := kind_of(case["message"])) in known
+    ]
+    assert len(verdicts) >= 60
+    assert set(verdicts) == {(kind, is_refused) for kind in known for is_refused in (True, False)}
 
 
 @pytest.mark.parametrize("known", KNOWN_CODES, ids=lambda known: str(known["code"]))

@@ -20,6 +20,9 @@ DENIED = Answer(
 )
 
 
+PAIR_LIMITED = Answer(429, {}, b'{"error":{"message":"(#131056) m","type":"OAuthException","code":131056}}')
+
+
 class OneAnswer:
     """An API that says the same to everybody."""
 
@@ -58,6 +61,22 @@ def test_a_wrong_token_is_named(bench: Make) -> None:
     [line] = [line for line in lines if line["event"] == "halted"]
     assert (line["reason"], line["error_code"], line["log_level"]) == ("token", 1005, "warning")
     assert (job.spent, job.stage, list(lane.jobs)) == (0, Stage.WAITING, ["r-1"])
+
+
+def test_a_pair_limit_waits_four_times_as_long_each_time(bench: Make) -> None:
+    """1, 4, 16 s for this message, its attempts not spent, and nothing is halted."""
+    world = bench(profile="cloud")
+    lane, posting = sending(world, PAIR_LIMITED)
+    job, waits = lane.jobs["r-1"], []
+    for _ in range(3):
+        world.run(posting.send(lane, job, Flight(lane, world.scheduling.wake), probe=False))
+        waits.append(job.due_s - world.now_s)
+        assert (job.spent, lane.number_scope.halt.since_s) == (0, None)
+        world.ctx.optouts.beat(world.now_s)
+        world.pass_by(60.0)
+        world.ctx.optouts.beat(world.now_s)
+        job.stage = Stage.IN_HAND
+    assert waits == pytest.approx([1.0, 4.0, 16.0], abs=0.1)
 
 
 @pytest.mark.parametrize("returns", [False, True], ids=["once", "its record comes again"])

@@ -1,6 +1,7 @@
 """Recorded answers, webhooks and bodies, one file per case: adding a case is adding a file.
 
-`answers/`: status, headers, body and the fields that the outcome must have (clock reading 1795300000).
+`answers/`: status, headers, body (`pad`: and so many blanks) and the fields that the outcome must have (clock reading
+1795300000).
 `webhooks/`: body, number of the path and the events that it must become, or the error. `bodies/`: a message and the
 beginnings of the problems that each profile must find. `known_codes.json`: every published error code with the HTTP
 statuses that it comes with and what it must lead to.
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.whatsapp.answer import classify
+from pipeline.whatsapp.answer import Kind, classify
 from pipeline.whatsapp.bodies import TYPES, check_message
 from pipeline.whatsapp.codes import CODES
 from pipeline.whatsapp.interactive_body import V1_KINDS
@@ -50,9 +51,18 @@ def raw(body: Any) -> bytes:
 @pytest.mark.parametrize("case", cases("answers"))
 def test_answer_becomes_outcome(case: dict[str, Any]) -> None:
     """An answer leads to the outcome that its file names."""
-    outcome = classify(case["status"], case["headers"], raw(case["body"]), NOW_S)
+    body = raw(case["body"]) + b" " * case.get("pad", 0)
+    outcome = classify(case["status"], case["headers"], body, NOW_S)
     found = {name: getattr(outcome, name) for name in case["expect"]}
     assert found == case["expect"], case["promise"]
+
+
+def test_answers_cover_every_outcome() -> None:
+    """There are at least 120 cases, and every kind of outcome that an answer can have is among their promises."""
+    found = [parameters.values[0] for parameters in cases("answers")]
+    assert len(found) >= 120
+    assert {case["expect"].get("kind") for case in found} - {None} == set(Kind) - {Kind.NOT_SENT}
+    assert len({case["promise"] for case in found}) == len(found), "each case has a promise of its own"
 
 
 @pytest.mark.parametrize("case", cases("webhooks"))

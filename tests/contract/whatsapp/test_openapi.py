@@ -28,6 +28,7 @@ BEYOND_V23 = {
     "interactive_catalog_bare": "the picture may be left out by Meta's page of catalog messages",
     "contacts_full": "phones may be CELL, MAIN and IPHONE by the On-Premises reference; v23 has HOME and WORK",
     "template_carousel": "on Meta's page of carousel templates, not among the components of v23",
+    "template_card_on_v1": "as template_carousel",
     "template_offer": "on Meta's page of limited-time offers, not among the components of v23",
     "template_button_copy_code": "on Meta's page of coupon templates, not among the buttons of v23",
     "template_button_catalog": "capitals are those of v23's own example, not of its list of buttons",
@@ -40,6 +41,7 @@ BEYOND_V23 = {
 # Refused by this pipeline and by the OpenAPI alike: proof that either can say no.
 REFUSED_BY_BOTH = {
     *("contacts_none", "contacts_six", "document_both", "image_both", "image_neither", "interactive_action_missing"),
+    *("interactive_header_null",),
     *("interactive_body_long", "interactive_button_four", "interactive_button_id_long", "interactive_flow_both"),
     *("interactive_flow_cta_long", "interactive_flow_version", "interactive_footer_long", "interactive_header_long"),
     *("interactive_list_sections_eleven", "interactive_list_too_long", "interactive_product_list_31", "location_url"),

@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration bench faults schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration bench faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -34,6 +34,9 @@ bench: $(READY) jars ## Measure, and print the figures
 
 faults: $(READY) jars ## Faults on three brokers: make faults [SCHEDULE=mixed] [SECONDS=1800] [SEED=1]
 	$(PY) -m tests.faults --schedule $(or $(SCHEDULE),mixed) --seed $(or $(SEED),1) $(if $(SECONDS),--seconds $(SECONDS))
+
+fuzz: $(READY) ## Generated answers, messages and webhooks: make fuzz [COUNT=1000000] [SEED=1]
+	$(PY) -m tests.fuzz --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
 
 schemas: $(READY) ## Export JSON Schemas and the AsyncAPI document from the models
 	$(VENV)/bin/wapipe schemas export

@@ -13,7 +13,7 @@ from pipeline.clock import parse_rfc3339_ms
 from pipeline.gate.routing import GATE_AGAIN_MS
 from pipeline.records.consent_rule import Standing, basis
 from pipeline.records.request import Priority, Request, too_far_ahead
-from pipeline.whatsapp.bodies import check_message
+from pipeline.whatsapp.bodies import check_message, check_recipient
 from pipeline.whatsapp.suppression import holds
 
 ValidCause = Literal["expired", "consent_expired", "window_closed"]
@@ -105,6 +105,7 @@ def decide(request: Request, facts: Facts) -> Decision:
     expires_ms = end_of(request, facts.source_ms, facts.ttl_s)
     problems = _date_problems(request, facts.now_ms)
     if facts.profile is not None:
+        problems += check_recipient(request.to, facts.profile)
         problems += [f"message.{problem}" for problem in check_message(request.message, facts.profile)]
     if problems:
         return Reject("rejected", "invalid", "; ".join(problems))

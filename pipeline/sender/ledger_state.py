@@ -34,6 +34,7 @@ class IdState:
         digest: Short hash of its message.
         attempts: Highest attempt number that counts.
         spent: Attempts that count against the maximum.
+        pair_failures: Attempts that the limit per recipient refused.
         open: Attempts without an outcome: number → broker time in ms.
         ever_unknown: Whether an attempt of it was open at a take-over, or lost its answer.
         settled_at: Offset of the counting settlement.
@@ -49,6 +50,7 @@ class IdState:
     digest: str | None = None
     attempts: int = 0
     spent: int = 0
+    pair_failures: int = 0
     open: dict[int, int] = field(default_factory=dict)
     ever_unknown: bool = False
     settled_at: int | None = None
@@ -141,6 +143,7 @@ class LedgerState:
         state.last_ms = timestamp_ms
         if record["kind"] == "returned":
             state.spent = max(state.spent, record.get("spent") or 0)
+            state.pair_failures += record.get("reason") == "pair_limited"
 
     def _settle(self, record: Mapping[str, Any], offset: int, timestamp_ms: int) -> None:
         state = self._state(record, offset, timestamp_ms)

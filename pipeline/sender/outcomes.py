@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from pipeline.sender.scopes import ScopeName, Word
-from pipeline.sender.wheel import transient_delay_s
+from pipeline.sender.wheel import pair_delay_s, transient_delay_s
 from pipeline.whatsapp.answer import Kind, Outcome
 
 Stop = tuple[ScopeName, Word]
 TOKEN_RETRY_S = 30.0
 BLOCKED_RETRY_S = 30.0
 MARKETING_PAUSE_S = 86_400.0
-PAIR_DELAY_S = 6.0
 
 
 class Decision(NamedTuple):
@@ -39,11 +38,12 @@ class Decision(NamedTuple):
     withdraws: bool = False
 
 
-def decide(outcome: Outcome, *, spent: int, max_attempts: int, jitter: float) -> Decision:
+def decide(outcome: Outcome, *, spent: int, pair_failures: int, max_attempts: int, jitter: float) -> Decision:
     """Say what follows.
 
     Args:
         spent: Attempts spent before this one.
+        pair_failures: How often the pair limit refused this message before.
         max_attempts: How many may be.
         jitter: In [0, 1).
     """
@@ -65,7 +65,8 @@ def decide(outcome: Outcome, *, spent: int, max_attempts: int, jitter: float) ->
         delay_s = outcome.delay_s or MARKETING_PAUSE_S
         return Decision("return", reason="marketing_limit", delay_s=delay_s, pauses_marketing=True)
     if kind is Kind.PAIR_LIMITED:
-        return Decision("return", reason="pair_limited", delay_s=outcome.delay_s or PAIR_DELAY_S)
+        delay_s = max(outcome.retry_after_s or 0.0, pair_delay_s(pair_failures))
+        return Decision("return", reason="pair_limited", delay_s=delay_s)
     if kind is Kind.UNKNOWN:
         return Decision("unknown")
     if kind is Kind.NOT_SENT:
@@ -84,6 +85,7 @@ def _transient(outcome: Outcome, spent: int, max_attempts: int, jitter: float) -
     if spent + 1 >= max_attempts:
         return Decision("settle", "failed", "attempts_spent", spends=True)
     if outcome.delay_s is not None:
+        # Of the codes that name a wait, only Meta's limit on marketing to one person concerns a person (131049).
         reason = "marketing_limit" if outcome.scope == "recipient" else "transient"
         return Decision("return", reason=reason, delay_s=outcome.delay_s, spends=True)
     asked_s = outcome.retry_after_s or 0.0

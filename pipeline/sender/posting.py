@@ -200,7 +200,11 @@ class Posting:
     async def _after(self, lane: Lane, job: Job, outcome: Outcome) -> None:
         now_s = self._ctx.steady_s()
         settings = self._ctx.settings.sender
-        what = decide(outcome, spent=job.spent, max_attempts=settings.max_attempts, jitter=self._ctx.random.random())
+        known = lane.ledger.of(job.message.request_id)
+        what = decide(
+            outcome, spent=job.spent, pair_failures=known.pair_failures if known is not None else 0,
+            max_attempts=settings.max_attempts, jitter=self._ctx.random.random(),
+        )  # fmt: skip
         self._ctx.metrics.send_attempts.labels(lane.number, outcome.kind.value).inc()
         if job.written_s:
             self._ctx.metrics.send_duration.observe(max(0.0, now_s - job.written_s))

@@ -10,6 +10,8 @@ from pipeline.streams.topics import TIER_DELAY_MS
 
 HOUR_MS = 3_600_000
 FIRST_HOP_MS = 5_000
+# The first step by which a pair has its whole burst back: 45 messages, 6 s each (Meta, about the platform).
+PAIR_DELAY_MAX_S = 1_024.0
 _TIERS: tuple[tuple[str, int], ...] = tuple(sorted(TIER_DELAY_MS.items(), key=lambda item: item[1]))
 
 
@@ -47,6 +49,15 @@ def transient_delay_s(spent: int, jitter: float) -> float:
         jitter: In [0, 1).
     """
     return float(min(300, 1 << min(spent - 1, 20))) * (1.0 + 0.25 * jitter)
+
+
+def pair_delay_s(failures: int) -> float:
+    """Wait after a pair limit: 4^n s, so 1, 4, 16, 64 … s (Meta, about the platform), up to 17 minutes.
+
+    Args:
+        failures: How often this message met the limit before.
+    """
+    return min(PAIR_DELAY_MAX_S, float(4 ** min(failures, 10)))
 
 
 def goes_through_gate(due_ms: int, now_ms: int) -> bool:

@@ -79,6 +79,16 @@ def check_message(message: Mapping[str, Any], profile: str) -> list[str]:
     return [_printable(problem) for problem in problems[:PROBLEMS_MAX]]
 
 
+def check_recipient(to: str, profile: str) -> list[str]:
+    """What a profile has against a recipient, as `path: reason`: user ids are the Cloud API's (2026), v1 has numbers.
+
+    Args:
+        to: Digits, or a business-scoped user id (`US.…`).
+        profile: Name of a profile.
+    """
+    return ["to: v1 has no user ids; use the phone number"] if profile == "v1" and not to.isdigit() else []
+
+
 def _other_fields(message: Mapping[str, Any], kind: str, profile: str) -> Iterator[str]:
     for name in message:
         if name in ("type", kind):

@@ -7,7 +7,7 @@ token of the rate limit. Lengths count characters. Data and pure functions.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
@@ -26,11 +26,34 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+T = TypeVar("T")
+
+
+def _given(value: T) -> T:
+    if value is None:
+        raise ValueError("is null; leave it out")
+    return value
+
+
+Maybe = Annotated[T | None, AfterValidator(_given)]
+"""A field that may be left out, but is not null: by Meta's OpenAPI no field of a message is."""
+
 Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARS_MAX)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=FREE_TEXT_CHARS_MAX)]
 Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$", max_length=LINK_CHARS_MAX)]
 Caption = Annotated[str, StringConstraints(max_length=CAPTION_CHARS_MAX)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+def one_of(*words: str) -> AfterValidator:
+    """A check that a text is one of some words, in capitals or not."""
+
+    def check(value: str) -> str:
+        if value.upper() not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return value
+
+    return AfterValidator(check)
 
 
 class Provider(Part):
@@ -42,9 +65,9 @@ class Provider(Part):
 class Media(Part):
     """A media object: an uploaded `id` or a `link`, never both (Meta, On-Premises messages reference)."""
 
-    id: Id | None = None
-    link: Link | None = None
-    provider: Provider | Id | None = None
+    id: Maybe[Id] = None
+    link: Maybe[Link] = None
+    provider: Maybe[Provider | Id] = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Media:
@@ -56,13 +79,13 @@ class Media(Part):
 class CaptionedMedia(Media):
     """An image or a video."""
 
-    caption: Caption | None = None
+    caption: Maybe[Caption] = None
 
 
 class Document(CaptionedMedia):
     """A document; the extension of `filename` decides how it is shown."""
 
-    filename: FileName | None = None
+    filename: Maybe[FileName] = None
 
 
 def _degrees(limit: float) -> AfterValidator:
@@ -86,8 +109,8 @@ class Location(Part):
 
     latitude: Annotated[Any, _degrees(90)]
     longitude: Annotated[Any, _degrees(180)]
-    name: Words | None = None
-    address: Words | None = None
+    name: Maybe[Words] = None
+    address: Maybe[Words] = None
 
 
 def _bounded(value: dict[str, Any]) -> dict[str, Any]:

@@ -30,12 +30,14 @@ CLOUD_ROWS: tuple[CodeRow, ...] = (
     cloud(131005, D.HALT, "permission missing"),
     # The account and its number.
     cloud(368, D.HALT, "account restricted or disabled for a policy violation", scope="account"),
+    # For everybody in that country; nothing here knows countries, so it is learnt person by person.
     cloud(130497, D.SUPPRESS, "the account may not message people in this country"),
     cloud(131031, D.HALT, "account locked, or its data could not be verified", scope="account"),
     cloud(131037, D.HALT, "a 555 number without an approved display name"),
     cloud(131042, D.HALT, "payment or eligibility problem", scope="account"),
     cloud(131044, D.HALT, "business eligibility or payment problem", scope="account", source=_PYWA),
     cloud(131045, D.HALT, "number registration or certificate error (comes as HTTP 500 all the same)"),
+    # Meta limits templates only; which messages are concerned is not told, so the account waits as a whole.
     cloud(131064, D.HALT, "limited for misclassified templates; lifts after the enforcement", scope="account"),
     cloud(133000, D.HALT, "an earlier deregistration failed"),
     cloud(133005, D.HALT, "two-step PIN wrong"),
@@ -43,15 +45,16 @@ CLOUD_ROWS: tuple[CodeRow, ...] = (
     cloud(133008, D.HALT, "too many PIN guesses"),
     cloud(133009, D.HALT, "PIN guesses too fast"),
     cloud(133010, D.HALT, "number not registered"),
-    cloud(133015, D.HALT, "number deleted a moment ago; wait five minutes", delay_s=300.0),
+    cloud(133015, D.HALT, "number deleted a moment ago; wait five minutes before it is registered again"),
     cloud(133016, D.HALT, "too many attempts to register or deregister"),
     cloud(134011, D.HALT, "terms of payments not accepted"),
-    # Too fast, overloaded, down.
+    # Too fast, overloaded, down. The app of 4 and 613 may serve several accounts; each learns it by its own answers.
     cloud(4, D.THROTTLE, "the app reached its API call limit", scope="account"),
     cloud(613, D.THROTTLE, "call rate exceeded (Graph, generic)", scope="account", source=_PYWA),
     cloud(80007, D.THROTTLE, "the account reached its rate limit", scope="account"),
     cloud(130429, D.THROTTLE, "throughput of the number reached"),
     cloud(131056, D.PAIR, "too many messages to this recipient in a short time; others are not concerned"),
+    # Maintenance concerns every message of the number: they wait together and spend no attempts.
     cloud(131057, D.THROTTLE, "number in maintenance, e.g. up to a minute while its throughput is raised"),
     cloud(2494100, D.THROTTLE, "number in maintenance; try again in minutes"),
     cloud(1, D.RETRY, "invalid request or possible server error"),
@@ -80,7 +83,9 @@ CLOUD_ROWS: tuple[CodeRow, ...] = (
     cloud(131053, D.REJECT, "media could not be uploaded"),
     cloud(131055, D.REJECT, "this endpoint takes marketing templates only"),
     cloud(131060, D.INBOUND_ONLY, "received message not available", source=_PYWA),
+    # Utility and authentication still go, so the number is not halted; there is no other endpoint to turn to.
     cloud(131063, D.REJECT, "marketing templates are switched off on the Cloud API for this account"),
+    # The same parameters once more meet the same error: no attempt is spent on it.
     cloud(135000, D.REJECT, "unknown error with the parameters of the request"),
     cloud(139200, D.REJECT, "Direct Send: request not allowed", source=_DIRECT),
     cloud(2388318, D.REJECT, "Direct Send: request not allowed", source=_DIRECT),

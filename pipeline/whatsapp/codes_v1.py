@@ -22,7 +22,7 @@ OFFLINE_S: Final = 600.0
 
 V1_ROWS: tuple[CodeRow, ...] = (
     # In status webhooks.
-    v1(400, D.INBOUND_ONLY, "media could not be downloaded"),
+    v1(400, D.REJECT, "media could not be downloaded: of a received message, or behind a link of ours"),
     v1(401, D.REJECT, "group does not exist"),
     v1(402, D.HALT, "payment or eligibility problem of the business", scope="account"),
     v1(408, D.RETRY, "pending too long, no longer valid"),
@@ -43,11 +43,13 @@ V1_ROWS: tuple[CodeRow, ...] = (
     v1(1002, D.REJECT, "recipient type invalid"),
     v1(1004, D.REJECT, "resource exists already"),
     v1(1005, D.AUTHENTICATE, "access denied: token wrong or expired", source=_COURIER),
+    # Clients since 2.39 need no contact check, and since 2.43 it finds everybody valid: none is made.
     v1(1006, D.CHECK_CONTACT, "resource not found, e.g. unknown contact", source=_COURIER),
     v1(1007, D.SUPPRESS, "recipient blocked"),
     v1(1008, D.REJECT, "required parameter missing"),
     v1(1009, D.REJECT, "parameter value invalid"),
     v1(1010, D.REJECT, "parameter not required"),
+    # Not ready for anybody: one probe instead of every message.
     v1(1011, D.OVERLOAD, "service not ready"),
     v1(1013, D.SUPPRESS, "no WhatsApp account"),
     v1(1014, D.RETRY_LATER, "internal error; the number may be offline", delay_s=OFFLINE_S, source=_360DIALOG),
@@ -60,6 +62,7 @@ V1_ROWS: tuple[CodeRow, ...] = (
     v1(1023, D.RETRY, "database error"),
     v1(1024, D.HALT, "the password must be changed first"),
     v1(1025, D.REJECT, "invalid request"),
+    # Strictly this type of message only; clients that old take few others.
     v1(1026, D.SUPPRESS, "the recipient's client cannot take this message", source=_COURIER),
     v1(1028, D.REVIEW, "an identity change must be acknowledged first"),
     v1(1031, D.HALT, "sender's account locked for a policy violation", scope="account"),

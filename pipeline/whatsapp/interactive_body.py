@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from pipeline.whatsapp.body_parts import Opaque, Part
+from pipeline.whatsapp.body_parts import Maybe, Opaque, Part
 from pipeline.whatsapp.interactive_parts import (
     ROWS_MAX,
     Body,
@@ -38,9 +38,9 @@ class Buttons(Part):
     """A text with reply buttons."""
 
     type: Literal["button"]
-    header: Header | None = None
+    header: Maybe[Header] = None
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: ButtonAction
 
 
@@ -48,9 +48,9 @@ class Choices(Part):
     """A text with a list of choices."""
 
     type: Literal["list"]
-    header: TextHeader | None = None
+    header: Maybe[TextHeader] = None
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: ListAction
 
 
@@ -58,8 +58,8 @@ class SingleProduct(Part):
     """One product."""
 
     type: Literal["product"]
-    body: Body | None = None
-    footer: Footer | None = None
+    body: Maybe[Body] = None
+    footer: Maybe[Footer] = None
     action: ProductAction
 
 
@@ -69,7 +69,7 @@ class ProductList(Part):
     type: Literal["product_list"]
     header: TextHeader
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: ProductListAction
 
 
@@ -78,7 +78,7 @@ class Catalog(Part):
 
     type: Literal["catalog_message"]
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: CatalogAction
 
 
@@ -86,9 +86,9 @@ class Flow(Part):
     """A flow."""
 
     type: Literal["flow"]
-    header: Header | None = None
+    header: Maybe[Header] = None
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: FlowAction
 
 
@@ -96,9 +96,9 @@ class CtaUrl(Part):
     """A text with a button that opens a web address."""
 
     type: Literal["cta_url"]
-    header: Header | None = None
+    header: Maybe[Header] = None
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: UrlAction
 
 
@@ -114,8 +114,8 @@ class CallPermissionRequest(Part):
     """A request for the permission to call."""
 
     type: Literal["call_permission_request"]
-    body: Body | None = None
-    footer: Footer | None = None
+    body: Maybe[Body] = None
+    footer: Maybe[Footer] = None
     action: CallPermissionAction
 
 
@@ -123,9 +123,9 @@ class Other(Part):
     """Kinds whose action is not published in a form that could be checked (payments, contact details)."""
 
     type: Literal["order_details", "order_status", "request_contact_info"]
-    header: Header | None = None
+    header: Maybe[Header] = None
     body: Body
-    footer: Footer | None = None
+    footer: Maybe[Footer] = None
     action: Opaque
 
 
@@ -153,8 +153,11 @@ def interactive_problems(interactive: Mapping[str, Any], *, is_v1: bool) -> Iter
     """
     kind = interactive["type"]
     action = interactive["action"]
+    header = interactive.get("header") or {"type": "text"}
     if is_v1 and kind not in V1_KINDS:
         yield f"interactive.type: v1 has no {kind}"
+    elif not is_v1 and header["type"] != "text" and "provider" in header[header["type"]]:
+        yield f"interactive.header.{header['type']}.provider: only v1 has media providers"
     if kind == "button":
         yield from _twice([button["reply"]["id"] for button in action["buttons"]], "interactive.action.buttons", "id")
         titles = [button["reply"]["title"] for button in action["buttons"]]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from pipeline.whatsapp.body_parts import Document, Id, Link, Media, Opaque, Part, Words
+from pipeline.whatsapp.body_parts import Document, Id, Link, Maybe, Media, Opaque, Part, Words
 
 ROWS_MAX: Final = 10
 SECTIONS_MAX: Final = 10
@@ -37,7 +37,7 @@ class TextHeader(Part):
 
     type: Literal["text"]
     text: Text60
-    sub_text: Text60 | None = None
+    sub_text: Maybe[Text60] = None
 
 
 class ImageHeader(Part):
@@ -64,10 +64,16 @@ class DocumentHeader(Part):
 Header = Annotated[TextHeader | ImageHeader | VideoHeader | DocumentHeader, Field(discriminator="type")]
 
 
-class Reply(Part):
-    """What a reply button shows, and the id that comes back."""
+def _unpadded(value: str) -> str:
+    if value != value.strip():
+        raise ValueError("must not begin or end with a blank")
+    return value
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+class Reply(Part):
+    """What a reply button shows, and the id that comes back, without blanks around it."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_unpadded)]
     title: Text20
 
 
@@ -89,13 +95,13 @@ class Row(Part):
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     title: Text24
-    description: Annotated[str, StringConstraints(max_length=72)] | None = None
+    description: Maybe[Annotated[str, StringConstraints(max_length=72)]] = None
 
 
 class ListSection(Part):
     """Choices under one title."""
 
-    title: Annotated[str, StringConstraints(max_length=24)] | None = None
+    title: Maybe[Annotated[str, StringConstraints(max_length=24)]] = None
     rows: list[Row] = Field(min_length=1, max_length=ROWS_MAX)
 
 
@@ -122,7 +128,7 @@ class ProductItem(Part):
 class ProductSection(Part):
     """Products under one title."""
 
-    title: Annotated[str, StringConstraints(max_length=24)] | None = None
+    title: Maybe[Annotated[str, StringConstraints(max_length=24)]] = None
     product_items: list[ProductItem] = Field(min_length=1, max_length=PRODUCTS_MAX)
 
 
@@ -143,14 +149,14 @@ class CatalogAction(Part):
     """Opens the catalog."""
 
     name: Literal["catalog_message"]
-    parameters: CatalogParameters | None = None
+    parameters: Maybe[CatalogParameters] = None
 
 
 class FlowPayload(Part):
-    """First screen of a flow and its data."""
+    """First screen of a flow and its data, which is never empty."""
 
-    screen: Words | None = None
-    data: Opaque | None = None
+    screen: Maybe[Words] = None
+    data: Maybe[Annotated[Opaque, Field(min_length=1)]] = None
 
 
 class FlowParameters(Part):
@@ -158,12 +164,12 @@ class FlowParameters(Part):
 
     flow_message_version: Literal["3"]
     flow_cta: Annotated[str, StringConstraints(min_length=1, max_length=30)]
-    flow_id: Id | None = None
-    flow_name: Id | None = None
-    mode: Literal["draft", "published"] | None = None
-    flow_token: Id | None = None
-    flow_action: Literal["navigate", "data_exchange"] | None = None
-    flow_action_payload: FlowPayload | None = None
+    flow_id: Maybe[Id] = None
+    flow_name: Maybe[Id] = None
+    mode: Maybe[Literal["draft", "published"]] = None
+    flow_token: Maybe[Id] = None
+    flow_action: Maybe[Literal["navigate", "data_exchange"]] = None
+    flow_action_payload: Maybe[FlowPayload] = None
 
     @model_validator(mode="after")
     def _one_flow(self) -> FlowParameters:

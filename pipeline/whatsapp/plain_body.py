@@ -9,13 +9,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.whatsapp.body_parts import Id, Part, Words
+from pipeline.whatsapp.body_parts import Id, Maybe, Part, Words, one_of
 
 TEXT_CHARS_MAX: Final = 4_096  # Meta, On-Premises messages reference
 WAMID_CHARS_MAX: Final = 128  # Meta, messages reference
 CONTACTS_MAX: Final = 257
 LIST_MAX: Final = 50
 HSM_PARAMETERS_MAX: Final = 100
+
+# Meta, On-Premises messages reference, in either case; MOBILE is what shared contacts bring (Meta, OpenAPI v23).
+PhoneType = Annotated[str, one_of("CELL", "MAIN", "IPHONE", "HOME", "WORK", "MOBILE")]
+PlaceType = Annotated[str, one_of("HOME", "WORK")]
 
 MessageId = Annotated[str, StringConstraints(min_length=1, max_length=WAMID_CHARS_MAX)]
 
@@ -24,7 +28,7 @@ class Text(Part):
     """A text message."""
 
     body: Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARS_MAX)]
-    preview_url: bool | None = None
+    preview_url: Maybe[bool] = None
 
 
 class Reaction(Part):
@@ -44,11 +48,11 @@ class ContactName(Part):
     """A name: as shown, plus at least one of its parts (Meta, On-Premises messages reference)."""
 
     formatted_name: Words
-    first_name: Words | None = None
-    last_name: Words | None = None
-    middle_name: Words | None = None
-    suffix: Words | None = None
-    prefix: Words | None = None
+    first_name: Maybe[Words] = None
+    last_name: Maybe[Words] = None
+    middle_name: Maybe[Words] = None
+    suffix: Maybe[Words] = None
+    prefix: Maybe[Words] = None
 
     @model_validator(mode="after")
     def _has_a_part(self) -> ContactName:
@@ -62,54 +66,54 @@ class Phone(Part):
     """A phone number of a contact."""
 
     phone: Words
-    type: Words | None = None
-    wa_id: Id | None = None
+    type: Maybe[PhoneType] = None
+    wa_id: Maybe[Id] = None
 
 
 class Email(Part):
     """An e-mail address of a contact."""
 
     email: Words
-    type: Words | None = None
+    type: Maybe[PlaceType] = None
 
 
 class Url(Part):
     """A web address of a contact."""
 
     url: Words
-    type: Words | None = None
+    type: Maybe[PlaceType] = None
 
 
 class Address(Part):
     """A postal address of a contact."""
 
-    street: Words | None = None
-    city: Words | None = None
-    state: Words | None = None
-    zip: Words | None = None
-    country: Words | None = None
-    country_code: Words | None = None
-    type: Words | None = None
+    street: Maybe[Words] = None
+    city: Maybe[Words] = None
+    state: Maybe[Words] = None
+    zip: Maybe[Words] = None
+    country: Maybe[Words] = None
+    country_code: Maybe[Words] = None
+    type: Maybe[PlaceType] = None
 
 
 class Organisation(Part):
     """Where a contact works."""
 
-    company: Words | None = None
-    department: Words | None = None
-    title: Words | None = None
+    company: Maybe[Words] = None
+    department: Maybe[Words] = None
+    title: Maybe[Words] = None
 
 
 class Contact(Part):
     """One contact card."""
 
     name: ContactName
-    birthday: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    birthday: Maybe[Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]] = None
     phones: list[Phone] = Field([], max_length=LIST_MAX)
     emails: list[Email] = Field([], max_length=LIST_MAX)
     urls: list[Url] = Field([], max_length=LIST_MAX)
     addresses: list[Address] = Field([], max_length=LIST_MAX)
-    org: Organisation | None = None
+    org: Maybe[Organisation] = None
 
 
 Contacts = Annotated[list[Contact], Field(min_length=1, max_length=CONTACTS_MAX)]
@@ -145,8 +149,14 @@ class HsmParameter(Part):
     """One parameter, with the text for clients that cannot write it themselves."""
 
     default: Words
-    currency: HsmCurrency | None = None
-    date_time: HsmDateTime | None = None
+    currency: Maybe[HsmCurrency] = None
+    date_time: Maybe[HsmDateTime] = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> HsmParameter:
+        if self.currency is not None and self.date_time is not None:
+            raise ValueError("is either a currency or a date_time")
+        return self
 
 
 class Hsm(Part):

@@ -6,12 +6,12 @@ On-Premises messages reference, OpenAPI v23, and Meta's pages on carousel and li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from pipeline.whatsapp.body_parts import Id, Part
+from pipeline.whatsapp.body_parts import Id, Maybe, Part
 from pipeline.whatsapp.template_parameters import (
     ActionParameter,
     BodyParameter,
@@ -75,7 +75,7 @@ class ActionButton(Part):
     """A button that opens a catalog, a product list or a flow."""
 
     type: Literal["button"]
-    sub_type: Literal["catalog", "mpm", "flow"]
+    sub_type: Literal["catalog", "CATALOG", "mpm", "flow"]  # capitals: Meta, OpenAPI v23, catalog template example
     index: ButtonIndex
     parameters: list[ActionParameter] = Field([], max_length=1)
 
@@ -115,7 +115,7 @@ class Language(Part):
     """Language of the template; the API knows one policy."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,2}$")]
-    policy: Literal["deterministic"] | None = None
+    policy: Maybe[Literal["deterministic"]] = None
 
 
 class Template(Part):
@@ -123,7 +123,7 @@ class Template(Part):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=NAME_CHARS_MAX)]
     language: Language
-    namespace: Id | None = None
+    namespace: Maybe[Id] = None
     components: list[Component] = Field([], max_length=COMPONENTS_MAX)
 
 
@@ -143,17 +143,24 @@ def template_problems(template: Mapping[str, Any], *, is_v1: bool) -> Iterator[s
     components = template.get("components", ())
     yield from _repeated(components, "template.components")
     styles: set[bool] = set()
-    for number, component in enumerate(components):
-        where = f"template.components[{number}]"
-        if component["type"] == "carousel":
-            for at, card in enumerate(component["cards"]):
-                yield from _repeated(card["components"], f"{where}.cards[{at}].components")
-        elif component["type"] in ("header", "body"):
+    for component, where in _with_cards(components):
+        if component["type"] in ("header", "body"):
             styles.update("parameter_name" in value for value in component.get("parameters", ()) if "text" in value)
-        if is_v1:
-            yield from _not_on_v1(component, where)
+        for at, card in enumerate(component.get("cards", ())):
+            yield from _repeated(card["components"], f"{where}.cards[{at}].components")
+        yield from _not_on_v1(component, where) if is_v1 else _on_v1_only(component, where)
     if len(styles) > 1:
         yield "template.components: all text parameters have a parameter_name, or none (132000, 132012)"
+
+
+def _with_cards(components: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Each component with its path, those of a carousel's cards behind it."""
+    for number, component in enumerate(components):
+        where = f"template.components[{number}]"
+        yield component, where
+        for at, card in enumerate(component.get("cards", ())):
+            for place, part in enumerate(card["components"]):
+                yield part, f"{where}.cards[{at}].components[{place}]"
 
 
 def _repeated(components: Any, where: str) -> Iterator[str]:
@@ -179,3 +186,10 @@ def _not_on_v1(component: Mapping[str, Any], where: str) -> Iterator[str]:
             yield f"{where}.parameters[{number}].parameter_name: v1 has positional parameters only"
         if kind == "header" and value["type"] in _CLOUD_HEADERS:
             yield f"{where}.parameters[{number}].type: v1 has no {value['type']} header"
+
+
+def _on_v1_only(component: Mapping[str, Any], where: str) -> Iterator[str]:
+    for number, value in enumerate(component.get("parameters", ()) if component["type"] == "header" else ()):
+        kind = value["type"]
+        if kind != "text" and "provider" in value[kind]:
+            yield f"{where}.parameters[{number}].{kind}.provider: only v1 has media providers"

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from pipeline.whatsapp.body_parts import Document, Id, Location, Media, Opaque, Part, Words
+from pipeline.whatsapp.body_parts import Document, Id, Location, Maybe, Media, Opaque, Part, Words
 
 PARAMETER_CHARS_MAX: Final = 32_768
 HEADER_CHARS_MAX: Final = 60
@@ -25,7 +25,7 @@ class TextParameter(Part):
 
     type: Literal["text"]
     text: Annotated[str, StringConstraints(min_length=1, max_length=PARAMETER_CHARS_MAX)]
-    parameter_name: ParameterName | None = None
+    parameter_name: Maybe[ParameterName] = None
 
 
 class HeaderTextParameter(TextParameter):
@@ -47,21 +47,21 @@ class CurrencyParameter(Part):
 
     type: Literal["currency"]
     currency: Currency
-    parameter_name: ParameterName | None = None
+    parameter_name: Maybe[ParameterName] = None
 
 
 class DateTime(Part):
     """A moment as text; the Cloud API always shows `fallback_value`, old clients could use the rest."""
 
     fallback_value: Words
-    day_of_week: int | str | None = None
-    day_of_month: int | None = None
-    year: int | None = None
-    month: int | None = None
-    hour: int | None = None
-    minute: int | None = None
-    timestamp: int | None = None
-    calendar: str | None = None
+    day_of_week: Maybe[int | str] = None
+    day_of_month: Maybe[int] = None
+    year: Maybe[int] = None
+    month: Maybe[int] = None
+    hour: Maybe[int] = None
+    minute: Maybe[int] = None
+    timestamp: Maybe[int] = None
+    calendar: Maybe[str] = None
 
 
 class DateTimeParameter(Part):
@@ -69,7 +69,7 @@ class DateTimeParameter(Part):
 
     type: Literal["date_time"]
     date_time: DateTime
-    parameter_name: ParameterName | None = None
+    parameter_name: Maybe[ParameterName] = None
 
 
 class ImageParameter(Part):
@@ -104,7 +104,7 @@ class Product(Part):
     """A product of a catalog."""
 
     product_retailer_id: Id
-    catalog_id: Id | None = None
+    catalog_id: Maybe[Id] = None
 
 
 class ProductParameter(Part):
@@ -138,17 +138,17 @@ class CouponParameter(Part):
 class ProductSection(Part):
     """Products under one title."""
 
-    title: Annotated[str, StringConstraints(max_length=24)] | None = None
+    title: Maybe[Annotated[str, StringConstraints(max_length=24)]] = None
     product_items: list[Product] = Field(min_length=1, max_length=PRODUCTS_MAX)
 
 
 class Action(Part):
     """What a flow, catalog or product-list button opens."""
 
-    flow_token: Id | None = None
-    flow_action_data: Opaque | None = None
-    thumbnail_product_retailer_id: Id | None = None
-    sections: list[ProductSection] | None = Field(None, min_length=1, max_length=SECTIONS_MAX)
+    flow_token: Maybe[Id] = None
+    flow_action_data: Maybe[Opaque] = None
+    thumbnail_product_retailer_id: Maybe[Id] = None
+    sections: Maybe[list[ProductSection]] = Field(None, min_length=1, max_length=SECTIONS_MAX)
 
 
 class ActionParameter(Part):

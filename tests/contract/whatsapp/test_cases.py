@@ -1,6 +1,7 @@
 """Recorded answers, webhooks and bodies, one file per case: adding a case is adding a file.
 
-`answers/`: status, headers, body and the fields that the outcome must have (clock reading 1795300000).
+`answers/`: status, headers, body (`pad`: and so many blanks) and the fields that the outcome must have (clock reading
+1795300000).
 `webhooks/`: body, number of the path and the events that it must become, or the error; `states`: what it must tell for
 `account-state`, about the number that it shows. `bodies/`: a message and the
 beginnings of the problems that each profile must find. `known_codes.json`: every published error code with the HTTP
@@ -16,9 +17,10 @@ import orjson
 import pytest
 
 from pipeline.records.schemas import MODELS
-from pipeline.whatsapp.answer import classify
-from pipeline.whatsapp.bodies import check_message
+from pipeline.whatsapp.answer import Kind, classify
+from pipeline.whatsapp.bodies import TYPES, check_message
 from pipeline.whatsapp.codes import CODES
+from pipeline.whatsapp.interactive_body import V1_KINDS
 from pipeline.whatsapp.news import merge, news_of
 from pipeline.whatsapp.profiles import PROFILES
 from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
@@ -30,6 +32,10 @@ RECEIVED_AT = "2026-11-22T10:00:00.000Z"
 EVENT_FIELDS = {
     *("event_id", "type", "at", "received_at", "number", "recipient", "user_id", "message_id", "status"),
     *("request_id", "attempt", "error_code", "errors", "pricing", "profile", "body"),
+}
+ALL_KINDS = V1_KINDS | {
+    *("cta_url", "location_request_message", "call_permission_request"),
+    *("order_details", "order_status", "request_contact_info"),
 }
 KNOWN_CODES: list[dict[str, Any]] = orjson.loads((HERE / "known_codes.json").read_bytes())
 
@@ -49,9 +55,18 @@ def raw(body: Any) -> bytes:
 @pytest.mark.parametrize("case", cases("answers"))
 def test_answer_becomes_outcome(case: dict[str, Any]) -> None:
     """An answer leads to the outcome that its file names."""
-    outcome = classify(case["status"], case["headers"], raw(case["body"]), NOW_S)
+    body = raw(case["body"]) + b" " * case.get("pad", 0)
+    outcome = classify(case["status"], case["headers"], body, NOW_S)
     found = {name: getattr(outcome, name) for name in case["expect"]}
     assert found == case["expect"], case["promise"]
+
+
+def test_answers_cover_every_outcome() -> None:
+    """There are at least 120 cases, and every kind of outcome that an answer can have is among their promises."""
+    found = [parameters.values[0] for parameters in cases("answers")]
+    assert len(found) >= 120
+    assert {case["expect"].get("kind") for case in found} - {None} == set(Kind) - {Kind.NOT_SENT}
+    assert len({case["promise"] for case in found}) == len(found), "each case has a promise of its own"
 
 
 @pytest.mark.parametrize("case", cases("webhooks"))
@@ -87,6 +102,28 @@ def test_body_is_judged(case: dict[str, Any], profile: str) -> None:
     found = check_message(case["message"], profile)
     assert len(found) == len(expected), (case["promise"], found)
     assert all(any(problem.startswith(start) for problem in found) for start in expected), (case["promise"], found)
+
+
+def kind_of(message: dict[str, Any]) -> str | None:
+    """What a case is about: the type of its message, for interactive ones the kind; None if it has none that counts."""
+    kind, content = message.get("type"), message.get("interactive")
+    if kind == "interactive" and isinstance(content, dict):
+        return f"interactive {content.get('type')}"
+    return kind if isinstance(kind, str) else None
+
+
+@pytest.mark.parametrize("shape", ["cloud", "v1"])
+def test_bodies_cover_every_kind_with_both_verdicts(shape: str) -> None:
+    """Each shape has at least 60 cases about what it knows, and every type and kind passes in one and fails in one."""
+    kinds = V1_KINDS if shape == "v1" else ALL_KINDS
+    known = {kind for kind in TYPES[shape] if kind != "interactive"} | {f"interactive {kind}" for kind in kinds}
+    verdicts = [
+        (kind, bool(case[shape]))
+        for case in (parameters.values[0] for parameters in cases("bodies"))
+        if (kind := kind_of(case["message"])) in known
+    ]
+    assert len(verdicts) >= 60
+    assert set(verdicts) == {(kind, is_refused) for kind in known for is_refused in (True, False)}
 
 
 @pytest.mark.parametrize("known", KNOWN_CODES, ids=lambda known: str(known["code"]))

@@ -79,6 +79,14 @@ def test_bad_body_is_invalid_before_anything_else() -> None:
     assert "message.template" in (found.detail or "")
 
 
+def test_a_user_id_is_no_recipient_of_v1() -> None:
+    """Whom a profile cannot reach is `invalid` for it, before a token is spent."""
+    found = judge({"to": "US.13491208655302741918"}, profile="v1")
+    assert isinstance(found, Reject)
+    assert (found.reason, (found.detail or "").partition(":")[0]) == ("invalid", "to")
+    assert isinstance(judge({"to": "US.13491208655302741918"}, profile="cloud"), Admit)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -31,6 +31,17 @@ def test_an_attempt_is_open_until_its_outcome() -> None:
     assert (known.attempts, known.spent) == (1, 1)
 
 
+def test_refusals_by_the_pair_limit_are_counted() -> None:
+    """Each of a message's own counts, other returns do not: the next wait of the pair is four times as long."""
+    state = fold(record("opened", 1))
+    for offset, reason in enumerate(["pair_limited", "transient", "pair_limited"], start=1):
+        state.apply(record("attempt", 1, attempt=offset), 2 * offset, 1000)
+        state.apply(record("returned", 1, attempt=offset, reason=reason), 2 * offset + 1, 1000)
+    known = state.of("r-1")
+    assert known is not None
+    assert known.pair_failures == 2
+
+
 def test_a_voided_number_is_not_used_again() -> None:
     """Attempt numbers go on from the highest one, gaps were void."""
     known = fold(record("opened", 1), record("attempt", 1, attempt=4), record("void", 1, attempt=4)).of("r-1")

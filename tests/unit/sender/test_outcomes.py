@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline.sender.outcomes import (
     BLOCKED_RETRY_S,
     MARKETING_PAUSE_S,
-    PAIR_DELAY_S,
     TOKEN_RETRY_S,
     Decision,
     Stop,
@@ -16,9 +17,10 @@ from pipeline.sender.outcomes import (
 from pipeline.whatsapp.answer import Kind, Outcome
 
 
-def after(kind: Kind, *, spent: int = 0, max_attempts: int = 5, **fields: float | str) -> Decision:
+def after(kind: Kind, *, spent: int = 0, pair_failures: int = 0, max_attempts: int = 5, **fields: Any) -> Decision:
     """The decision about an outcome of this kind."""
-    return decide(Outcome(kind, **fields), spent=spent, max_attempts=max_attempts, jitter=0.0)  # type: ignore[arg-type]
+    outcome = Outcome(kind, **fields)
+    return decide(outcome, spent=spent, pair_failures=pair_failures, max_attempts=max_attempts, jitter=0.0)
 
 
 def test_accepted_is_settled() -> None:
@@ -42,7 +44,7 @@ def test_what_concerns_others_halts_its_scope_and_spends_nothing(kind: Kind, sco
 
 
 def test_a_block_holds_as_long_as_its_code_says() -> None:
-    """133015: a number that was deleted a moment ago is not tried before five minutes have passed."""
+    """And is tried now and then, if it says nothing."""
     assert after(Kind.NUMBER_BLOCKED, delay_s=300.0).delay_s == 300.0
     assert after(Kind.NUMBER_BLOCKED).delay_s == BLOCKED_RETRY_S
 
@@ -73,10 +75,19 @@ def test_a_spam_limit_pauses_marketing() -> None:
 
 
 def test_a_pair_limit_waits_with_this_person_only() -> None:
-    """By the code's own delay, else by the pair limit's interval."""
-    assert after(Kind.PAIR_LIMITED).delay_s == PAIR_DELAY_S
-    what = after(Kind.PAIR_LIMITED, delay_s=20.0)
-    assert (what.delay_s, what.halt, what.spends) == (20.0, None, False)
+    """Nobody else is halted, no attempt is spent, and it waits 4^n s, n counting the refusals before."""
+    waits = [after(Kind.PAIR_LIMITED, pair_failures=failures, scope="recipient") for failures in range(4)]
+    assert [what.delay_s for what in waits] == [1.0, 4.0, 16.0, 64.0]
+    assert {(what.action, what.reason, what.halt, what.spends) for what in waits} == {
+        ("return", "pair_limited", None, False)
+    }
+    assert after(Kind.PAIR_LIMITED, pair_failures=1, retry_after_s=20.0).delay_s == 20.0
+
+
+def test_marketing_that_a_person_is_spared_says_so() -> None:
+    """131049 concerns one person for a day, and each try counts: resending soon prolongs it."""
+    what = after(Kind.TRANSIENT, delay_s=86_400.0, scope="recipient")
+    assert (what.reason, what.delay_s, what.halt, what.spends) == ("marketing_limit", 86_400.0, None, True)
 
 
 def test_no_answer_is_unknown_and_not_a_failure() -> None:
@@ -102,6 +113,7 @@ def test_transient_errors_spend_attempts_and_end() -> None:
 def test_what_the_api_asks_for_is_obeyed() -> None:
     """The code's delay wins; a Retry-After is the least that is waited."""
     assert after(Kind.TRANSIENT, delay_s=7200.0).delay_s == 7200.0
+    assert after(Kind.TRANSIENT, delay_s=7200.0).reason == "transient"
     assert after(Kind.TRANSIENT, retry_after_s=50.0).delay_s == 50.0
     assert after(Kind.TRANSIENT, retry_after_s=0.1).delay_s == 1.0
 

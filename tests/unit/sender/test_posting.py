@@ -50,6 +50,9 @@ class Answers:
         return next(answer for word, answer in self._by_word if word in body)
 
 
+PAIR_LIMITED = Answer(429, {}, b'{"error":{"message":"(#131056) m","type":"OAuthException","code":131056}}')
+
+
 class OneAnswer:
     """An API that says the same to everybody."""
 
@@ -193,6 +196,22 @@ def test_a_token_lost_on_the_way_stops_the_write(bench: Make) -> None:
     world.ctx.access.judged(lane.number, world.ctx.access.endpoint(lane.number), Outcome(Kind.UNAUTHORISED, 401))
     world.run(posting.send(lane, lane.jobs["r-1"], Flight(lane, world.scheduling.wake), probe=False))
     assert [record["kind"] for record in world.log(LEDGER) if record.get("attempt")] == ["attempt", "void"]
+
+
+def test_a_pair_limit_waits_four_times_as_long_each_time(bench: Make) -> None:
+    """1, 4, 16 s for this message, its attempts not spent, and nothing is halted."""
+    world = bench(profile="cloud")
+    lane, posting = sending(world, PAIR_LIMITED)
+    job, waits = lane.jobs["r-1"], []
+    for _ in range(3):
+        world.run(posting.send(lane, job, Flight(lane, world.scheduling.wake), probe=False))
+        waits.append(job.due_s - world.now_s)
+        assert (job.spent, lane.scopes.number.halt.since_s) == (0, None)
+        world.ctx.optouts.beat(world.now_s)
+        world.pass_by(60.0)
+        world.ctx.optouts.beat(world.now_s)
+        job.stage = Stage.IN_HAND
+    assert waits == pytest.approx([1.0, 4.0, 16.0], abs=0.1)
 
 
 @pytest.mark.parametrize("returns", [False, True], ids=["once", "its record comes again"])

@@ -6,9 +6,11 @@ import pytest
 
 from pipeline.sender.wheel import (
     HOUR_MS,
+    PAIR_DELAY_MAX_S,
     goes_through_gate,
     hop_delay_ms,
     matures_ms,
+    pair_delay_s,
     tier_for,
     transient_delay_s,
 )
@@ -45,6 +47,12 @@ def test_transient_errors_back_off() -> None:
     assert [transient_delay_s(spent, 0.0) for spent in (1, 2, 3)] == [1.0, 2.0, 4.0]
     assert transient_delay_s(50, 0.0) == 300.0
     assert 1.0 <= transient_delay_s(1, 0.999) < 1.25
+
+
+def test_a_pair_limit_backs_off_by_four() -> None:
+    """1, 4, 16, 64 … seconds up to a bound, beyond which the pair has its whole burst back."""
+    assert [pair_delay_s(failures) for failures in range(6)] == [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0]
+    assert pair_delay_s(10_000) == PAIR_DELAY_MAX_S
 
 
 def test_what_waits_an_hour_is_judged_anew() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.whatsapp.bodies import PROBLEMS_MAX, TYPES, check_message
+from pipeline.whatsapp.bodies import PROBLEMS_MAX, TYPES, check_message, check_recipient
 
 
 def test_unknown_profile() -> None:
@@ -39,6 +39,14 @@ def test_types_of_the_profiles() -> None:
     assert set(TYPES["v1"]) - set(TYPES["cloud"]) == {"hsm"}
     assert set(TYPES["cloud"]) - set(TYPES["v1"]) == {"reaction"}
     assert TYPES["cloud"] == TYPES["360dialog"]
+
+
+@pytest.mark.parametrize("profile", ["cloud", "360dialog", "v1"])
+def test_who_can_be_reached(profile: str) -> None:
+    """Phone numbers everywhere, user ids on the Cloud API only."""
+    assert check_recipient("15550109999", profile) == []
+    found = check_recipient("US.13491208655302741918", profile)
+    assert [problem.partition(":")[0] for problem in found] == (["to"] if profile == "v1" else [])
 
 
 def test_problems_of_both_kinds_together() -> None:

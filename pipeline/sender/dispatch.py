@@ -9,9 +9,10 @@ from __future__ import annotations
 from pipeline.sender.account import SisterHalt
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish
+from pipeline.sender.flight import Flight
 from pipeline.sender.jobs import Chain, Job, Place, Stage
 from pipeline.sender.lane import LOOK_MIN_S, ON_WAY_MAX, Lane
-from pipeline.sender.posting import Flight, Posting
+from pipeline.sender.posting import Posting
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.unknown import Unknowns
 from pipeline.throttle.halt import Probe, Wait

@@ -20,9 +20,11 @@ from pipeline.records.codec import encode
 from pipeline.records.ledger import Basis
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import LEDGER_HEADERS, Finish, due_to_steady_s, valid_cause
+from pipeline.sender.flight import Flight
 from pipeline.sender.halts import pause_marketing
 from pipeline.sender.jobs import Job, Stage
-from pipeline.sender.lane import ON_WAY_MAX, Lane
+from pipeline.sender.lane import Lane
+from pipeline.sender.last_checks import ENDS, LastChecks
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.wheel import goes_through_gate
@@ -39,39 +41,12 @@ def digest_of(job: Job) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-class Flight:
-    """Counts one message among those on their way to the write, and among the requests without an answer."""
-
-    __slots__ = ("_in_flight", "_lane", "_on_way", "_wake")
-
-    def __init__(self, lane: Lane, wake: Callable[[Lane], None]) -> None:
-        self._lane, self._wake = lane, wake
-        self._on_way = self._in_flight = True
-        lane.on_way += 1
-        lane.in_flight += 1
-
-    def written(self) -> None:
-        """The write happened, or was given up."""
-        if self._on_way:
-            self._on_way = False
-            self._lane.on_way -= 1
-            if self._lane.on_way == ON_WAY_MAX - 1:
-                self._wake(self._lane)
-
-    def ended(self) -> None:
-        """There is an answer, or there will be none."""
-        self.written()
-        if self._in_flight:
-            self._in_flight = False
-            self._lane.in_flight -= 1
-            self._wake(self._lane)
-
-
 class Posting:
     """Sends messages, each in a task of its own."""
 
     def __init__(self, ctx: Context, finish: Finish, scheduling: Scheduling) -> None:
         self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
+        self._last_checks = LastChecks(ctx)
         self._ledger_topic = ctx.settings.topic("send-ledger")
         self._repeats = Repeats()
         self.end_unknown: Callable[[Lane, Job], Awaitable[None]]
@@ -90,7 +65,7 @@ class Posting:
 
             def last_check() -> str | None:
                 flight.written()
-                return self._last_check(lane, job, began_s, age_max_s, probe=probe)
+                return self._last_checks.forbid(lane, job, began_s, age_max_s, probe=probe)
 
             message = job.message
             callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
@@ -124,40 +99,6 @@ class Posting:
         lane.ledger.apply(record, receipt.offset, receipt.timestamp_ms)
         job.unknown_attempt_ms = receipt.timestamp_ms
 
-    def _last_check(self, lane: Lane, job: Job, began_s: float, age_max_s: float, *, probe: bool) -> str | None:
-        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
-        message = job.message
-        if lane.closed or lane.draining:
-            return "draining"
-        if not self._ctx.stream.lease.valid:
-            return "lease"
-        if now_s - began_s > age_max_s:
-            lane.attempt_age.too_old(age_max_s)
-            return "stale"
-        if not probe and lane.scopes.is_halted(now_s):
-            return "halt"
-        if not self._ctx.access.is_ready(lane.number):
-            return "access"
-        if now_ms >= message.valid_until_ms or now_ms >= message.expires_ms:
-            return "expired"
-        if not self._ctx.optouts.is_fresh(now_s):
-            return "opt_outs_stale"
-        if self._ctx.optouts.forbids(message, now_ms):
-            return "opt_out"
-        if self._ctx.suppressions.forbids(message.recipient, now_ms):
-            return "suppressed"
-        if lane.pairs is not None and lane.pairs.wait_s(message.recipient, now_s) > 0.0:
-            return "pair"  # another chain to this person was faster
-        if not lane.bucket.has(now_s):
-            return "token"
-        lane.bucket.take(now_s)
-        if lane.pairs is not None:
-            lane.pairs.take(message.recipient, now_s)
-        job.written_s = now_s
-        lane.attempt_age.written(now_s - began_s)
-        self._ctx.metrics.queue_seconds.labels(message.priority).observe(max(0, now_ms - message.source_ms) / 1000)
-        return None
-
     async def _attempt_lost(self, lane: Lane, job: Job) -> None:
         """Kafka did not take the attempt in time, or nobody knows: nothing left; say so before going on."""
         self._ctx.metrics.producer_errors.inc()
@@ -169,7 +110,7 @@ class Posting:
     async def _not_sent(self, lane: Lane, job: Job, reason: str) -> None:
         """A last check forbade the write: void, then back into its chain, or to its end."""
         await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, "void", reason=reason))
-        if reason in ("expired", "opt_out", "suppressed"):
+        if reason in ENDS:
             await self.end_unsent(lane, job)
         else:
             self._scheduling.again(lane, job, self._ctx.steady_s())

@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from pipeline.errors import NotSent
 from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.evidence import Evidence
+from pipeline.sender.flight import Flight
 from pipeline.sender.jobs import Stage
 from pipeline.sender.lane import Lane
-from pipeline.sender.posting import Flight, Posting
+from pipeline.sender.posting import Posting
 from pipeline.sender.replay import Tail
 from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.answer import Kind, Outcome

@@ -12,9 +12,10 @@ from pipeline.clock import rfc3339
 from pipeline.errors import NotSent
 from pipeline.sender import suppressions
 from pipeline.sender.dispatch import Dispatch
+from pipeline.sender.flight import Flight
 from pipeline.sender.jobs import Stage
 from pipeline.sender.lane import Lane
-from pipeline.sender.posting import Flight, Posting
+from pipeline.sender.posting import Posting
 from pipeline.sender.suppressions import Suppressions
 from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck

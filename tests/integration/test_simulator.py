@@ -200,10 +200,10 @@ async def test_burst_then_429_with_the_profiles_body(start: Start) -> None:
 async def test_unknown_endpoint_is_404_and_counted(start: Start) -> None:
     """Another endpoint does not exist, but has its own bucket."""
     api = await start(other={"rate_per_s": 0.001, "burst": 2})
-    answers = [await api.post("/v24.0/200/media", b"x", {"Authorization": "Bearer t"}) for _ in range(3)]
+    answers = [await api.post("/v24.0/200/nothing", b"x", {"Authorization": "Bearer t"}) for _ in range(3)]
     assert [status for status, _, _ in answers] == [404, 404, 429]
     assert (await api.cloud())[0] == 200
-    assert list((await api.stats())["others"]) == ["t /v24.0/200/media"]
+    assert list((await api.stats())["others"]) == ["t /v24.0/200/nothing"]
 
 
 async def test_bad_bodies_are_400_and_large_ones_too(start: Start) -> None:

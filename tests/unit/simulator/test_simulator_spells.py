@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.simulator.limits import NS_PER_S
-from pipeline.simulator.settings import SpellSettings
+from pipeline.simulator.parts import SpellSettings
 from pipeline.simulator.spells import Schedule
 
 S = NS_PER_S

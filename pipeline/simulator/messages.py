@@ -6,7 +6,7 @@ Shapes: whatsapp-api.md §1.2 (v1), §2.1–2.2 (cloud); 360dialog takes the clo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -50,6 +50,7 @@ class Message:
         type: Message type; "" = none could be read, `READ` = it only marks another one as read.
         problem: Error code and what is wrong with the body; None = nothing.
         content: The object of its type; None = none could be read.
+        recipient: The recipient as WhatsApp knows it: digits of a phone number, a user id as it is.
     """
 
     to: str = ""
@@ -58,11 +59,10 @@ class Message:
     type: str = ""
     problem: tuple[int, str] | None = None
     content: Any = None
+    recipient: str = field(init=False)
 
-    @property
-    def recipient(self) -> str:
-        """The recipient as WhatsApp knows it: digits of a phone number, a user id as it is."""
-        return self.to if "." in self.to else NOT_DIGITS.sub("", self.to)
+    def __post_init__(self) -> None:
+        self.recipient = self.to if "." in self.to else NOT_DIGITS.sub("", self.to)
 
 
 def read_message(profile: Profile, body: bytes, *, strict: bool = True, is_marketing: bool = False) -> Message:

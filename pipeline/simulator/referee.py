@@ -91,7 +91,7 @@ class Referee:
         is_read = message.type == READ
         meter = self._other(arrival, sender, READ) if is_read else self._meter(profile, sender, now_ns)
         meter.arrive(now_ns)
-        spell = self.spells.draw(now_ns, sender, settings.account_of(sender))
+        spell = None if self.spells.is_idle else self.spells.draw(now_ns, sender, settings.account_of(sender))
         if spell is None or spell.kind in ("lost", "slow"):
             verdict = self._rules(arrival, sender, message, meter)
             if spell is not None and verdict.accepted:

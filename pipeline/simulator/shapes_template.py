@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from pipeline.simulator.shapes import Captioned, Document, Shape, Short, Words
 
+PARAMETERS_MAX = 256
 V1_BUTTONS = frozenset({"quick_reply", "url", "copy_code", "catalog"})
 V1_COMPONENTS = frozenset({"header", "body", "button"})
 
@@ -126,7 +127,7 @@ class _Header(Shape):
 
 class _Body(Shape):
     type: Literal["body"]
-    parameters: Annotated[list[_BodyParameter], Field(max_length=256)] = Field(default=[])
+    parameters: Annotated[list[_BodyParameter], Field(max_length=PARAMETERS_MAX)] = Field(default=[])
 
 
 class _Button(Shape):

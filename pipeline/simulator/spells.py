@@ -80,6 +80,11 @@ class Schedule:
         """Whether `SPELLS_MAX` spells are not over yet."""
         return len(self._waiting) + sum(placed.to_ns > now_ns for placed in self._placed) >= SPELLS_MAX
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no spell has a place in time yet."""
+        return not self._placed
+
     def clear(self) -> None:
         """Drop every spell; those under way end now."""
         self._waiting.clear()
@@ -91,7 +96,7 @@ class Schedule:
             self._place(spell, now_ns)
         self._waiting.clear()
 
-    def draw(self, now_ns: int, sender: str, account: str = "", *, is_message: bool = True) -> Spell | None:
+    def draw(self, now_ns: int, sender: str, account: str, *, is_message: bool = True) -> Spell | None:
         """The first spell that hits an arrival of `sender`, a number of `account`, at `now_ns`, if any."""
         for spell in self._placed:
             if (

@@ -15,7 +15,15 @@ from pipeline.whatsapp.profiles import PROFILES
 CASES = sorted((Path(__file__).parents[2] / "contract" / "whatsapp" / "bodies").glob("*.json"))
 TO = "15550109999"
 TEMPLATE = {"name": "order_shipped", "language": {"policy": "deterministic", "code": "en_US"}}
-# Cards that the pipeline's own bounds refuse, where the facts name none.
+ODD_PARAMETER = {"type": "body", "parameters": [{"type": "hologram"}]}
+LONG_HEADER = {"type": "header", "parameters": [{"type": "text", "text": "x" * 61}]}
+TWO_BODIES = [{"type": "body"}, {"type": "body"}]
+URL_ACTION = {"name": "cta_url", "parameters": {"display_text": "a", "url": "https://a.example"}}
+URL_BUTTON = {"type": "cta_url", "body": {"text": "b"}, "action": URL_ACTION}
+NO_SECTION = {"type": "list", "body": {"text": "b"}, "action": {"button": "b", "sections": []}}
+ONE_BUTTON = {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "a"}}]}
+LONG_BODY = {"type": "button", "body": {"text": "b" * 1025}, "action": ONE_BUTTON}
+# Bodies that the pipeline's own bounds refuse, where the facts name none.
 OWN_BOUNDS = {"interactive_flow_deep", "interactive_flow_large"}
 
 
@@ -68,12 +76,12 @@ def test_both_judges_agree(file: Path, profile: Profile) -> None:
         ("template", {"name": "a"}, {}, 131008, 1008),
         ("template", {"name": "a", "language": {"code": "en"}}, {}, None, 1008),
         ("template", {"name": "Big", "language": TEMPLATE["language"]}, {}, 131009, 1009),
-        ("template", {**TEMPLATE, "components": [{"type": "body", "parameters": [{"type": "hologram"}]}]}, {}, 132012, 2012),
-        ("template", {**TEMPLATE, "components": [{"type": "header", "parameters": [{"type": "text", "text": "x" * 61}]}]}, {}, 132005, 2004),
-        ("template", {**TEMPLATE, "components": [{"type": "body"}, {"type": "body"}]}, {}, 131009, 1009),
-        ("interactive", {"type": "cta_url", "body": {"text": "b"}, "action": {"name": "cta_url", "parameters": {"display_text": "a", "url": "https://a.example"}}}, {}, None, 1009),
-        ("interactive", {"type": "list", "body": {"text": "b"}, "action": {"button": "b", "sections": []}}, {}, 131009, 2015),
-        ("interactive", {"type": "button", "body": {"text": "b" * 1025}, "action": {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "a"}}]}}, {}, 100, 1009),
+        ("template", {**TEMPLATE, "components": [ODD_PARAMETER]}, {}, 132012, 2012),
+        ("template", {**TEMPLATE, "components": [LONG_HEADER]}, {}, 132005, 2004),
+        ("template", {**TEMPLATE, "components": TWO_BODIES}, {}, 131009, 1009),
+        ("interactive", URL_BUTTON, {}, None, 1009),
+        ("interactive", NO_SECTION, {}, 131009, 2015),
+        ("interactive", LONG_BODY, {}, 100, 1009),
         ("interactive", {"type": "button", "body": {"text": "b"}, "action": {"buttons": []}}, {}, 131009, 1009),
     ],
 )  # fmt: skip

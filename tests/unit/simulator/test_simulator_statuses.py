@@ -70,7 +70,7 @@ def test_conversation_goes_by_version() -> None:
 
 def test_person_with_a_user_id_only() -> None:
     """Who is known by user id has no phone in statuses, but a contact; a failure to a phone names no user id."""
-    settings = {"user_ids": {"15550109999": "US.1A"}}
+    settings: dict[str, Any] = {"user_ids": {"15550109999": "US.1A"}}
     for sent in (SENT, SENT._replace(recipient="US.1A")):
         value = _value(_plan(sent, **settings)[0])
         assert value["contacts"] == [{"user_id": "US.1A"}]

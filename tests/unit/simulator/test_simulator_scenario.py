@@ -63,5 +63,5 @@ def test_options_win_over_the_file_and_tables_lie_beside_it(tmp_path: Path) -> N
     path.write_text("burst = 5\nseed = 3\nscripts_file = 'people.csv'\n")
     scenario = read_scenario(path, {"burst": 7})
     assert (scenario.burst, scenario.seed, scenario.scripts[0].outcomes) == (7, 3, ("lost",))
-    with pytest.raises(ConfigError, match="none.toml"):
+    with pytest.raises(ConfigError, match="none"):
         read_scenario(tmp_path / "none.toml", {})

@@ -44,9 +44,17 @@ class Conduct:
         """Know of nothing yet; templates are paused for `pause_s`."""
         self.templates = Templates(pause_s)
         self.media = Media()
+        self._is_idle = True
         self._ratings: OrderedDict[str, str] = OrderedDict()
         self._windows: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._stopped: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def follow(self, settings: LiveSettings) -> None:
+        """Go on with these settings; what they do not ask for costs a message nothing."""
+        self.templates.register(settings.templates)
+        self._is_idle = not (
+            settings.phones or settings.strict_templates or settings.strict_media or settings.windows != "off"
+        )
 
     def clear(self) -> None:
         """Forget windows, stops and the states of templates; uploaded media stay."""
@@ -93,6 +101,8 @@ class Conduct:
         self, settings: LiveSettings, route: Route, sender: str, message: Message, now_s: float
     ) -> Breach | None:
         """The first rule that a message of the right form breaks at `now_s`; None = it breaks none."""
+        if self._is_idle and route.kind == "messages" and not (self._stopped or self.templates):
+            return None
         profile, is_v1 = route.profile, route.profile == "v1"
         if not is_v1 and settings.phones and settings.phones.get(sender) == message.recipient:
             return Breach(answers.CODE_SENDER)

@@ -41,7 +41,7 @@ class Referee:
         self.clock = LongClock(run / NS_PER_S, settings.clock_speed)
         self.credentials = Credentials(settings.seed)
         self.conduct = Conduct(settings.template_pause_s)
-        self.conduct.templates.register(settings.templates)
+        self.conduct.follow(settings)
         self.ledger = Ledger(settings.ledger_rows)
         self.senders = Meters()
         self.others = Meters()
@@ -72,7 +72,7 @@ class Referee:
             self._pairs = PairLimit(_pair_limit(settings))
         if settings.scripts != self.settings.scripts:
             self._scripts = Scripts(settings.scripts)
-        self.conduct.templates.register(settings.templates)
+        self.conduct.follow(settings)
         self.settings = settings
         for sender, meter in self.senders.named():
             meter.relimit(settings.limit_of(meter.profile, sender), now_ns)
@@ -198,11 +198,13 @@ class Referee:
     ) -> tuple[Verdict | None, dict[str, str] | None]:
         """Pair, account, app and number, of which none is taken from unless all have room."""
         settings, now_ns, profile = self.settings, arrival.t_ns, arrival.route.profile
-        is_v1, recipient = profile == "v1", message.recipient
-        is_paired = settings.pair_limit and not is_v1
+        recipient = message.recipient
+        if profile == "v1" or not (settings.pair_limit or settings.account_limit or settings.app_limit):
+            return self._limited(arrival, sender, message.type, meter)
+        is_paired = settings.pair_limit
         if is_paired and not self._pairs.has_token(sender, recipient, now_ns):
             return refused(profile, answers.CODE_PAIR, status=self._status(profile, answers.CODE_PAIR)), None
-        is_shared = not is_v1 and (settings.account_limit or settings.app_limit) is not None
+        is_shared = (settings.account_limit or settings.app_limit) is not None
         account = settings.account_of(sender) if is_shared else ""
         lacking = self._shared.lacking(settings, account, now_ns) if is_shared and settings.enforce else None
         if lacking is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from pipeline.simulator.parts import Profile
-from pipeline.simulator.strict import refusal
+from pipeline.simulator.strict import plain_text, refusal
 
 READ = "read"
 """Type of the body that marks a message as read, with or without a typing indicator: it sends nothing."""
@@ -89,12 +89,14 @@ def read_message(profile: Profile, body: bytes, *, strict: bool = True, is_marke
         kind = "hsm" if "hsm" in given else "text"
     content = given.get(kind)
     problem = _problem(is_v1, given, to, kind)
+    text = None
     if problem is None and strict:
-        problem = refusal(given, kind, is_v1=is_v1, is_marketing=is_marketing)
+        text = plain_text(content, kind, is_v1=is_v1)
+        problem = refusal(given, kind, is_v1=is_v1, is_marketing=is_marketing, is_plain=text is not None)
     return Message(
         to=to,
         callback="" if is_v1 else _text(given.get("biz_opaque_callback_data")),
-        text=_first_text(kind, content),
+        text=_first_text(kind, content) if text is None else text,
         type=kind,
         problem=problem,
         content=content,

@@ -76,7 +76,9 @@ _CLOUD_ALLOWED = {kind: _CLOUD_FIELDS | {kind} for kind in _CLOUD_SHAPES}
 _V1_ALLOWED = {kind: _V1_FIELDS | {kind} | ({"preview_url"} if kind == "text" else set()) for kind in _V1_SHAPES}
 
 
-def refusal(given: dict[str, Any], kind: str, *, is_v1: bool, is_marketing: bool = False) -> Refusal | None:
+def refusal(
+    given: dict[str, Any], kind: str, *, is_v1: bool, is_marketing: bool = False, is_plain: bool = False
+) -> Refusal | None:
     """What is wrong with a body whose type is known and whose content is there.
 
     Args:
@@ -84,13 +86,14 @@ def refusal(given: dict[str, Any], kind: str, *, is_v1: bool, is_marketing: bool
         kind: Its message type, one that the profile has.
         is_v1: Whose rules hold.
         is_marketing: Whether it came to `marketing_messages`, which takes two fields more.
+        is_plain: Whether `plain_text` found nothing wrong with its content.
 
     Returns:
         Code and sentence; None = nothing is wrong.
     """
     codes = _V1 if is_v1 else _CLOUD
     envelope = _envelope(given, kind, codes, is_v1=is_v1, is_marketing=is_marketing)
-    if envelope is not None or _is_plain(given[kind], kind, is_v1=is_v1):
+    if envelope is not None or is_plain:
         return envelope
     return _content(given[kind], kind, codes, is_v1=is_v1) or next(_rules(given[kind], kind, codes, is_v1=is_v1), None)
 
@@ -137,43 +140,43 @@ def _envelope(given: dict[str, Any], kind: str, codes: _Codes, *, is_v1: bool, i
     return None
 
 
-def _is_plain(content: Any, kind: str, *, is_v1: bool) -> bool:
-    """Whether a content is one of the two plain ones that almost every message has; only a short cut past the models.
+def plain_text(content: Any, kind: str, *, is_v1: bool) -> str | None:
+    """The first text of a content that is one of the two plain ones that almost every message has; None = it is not.
 
-    It saves most of the time that a message takes here: the simulator serves benchmarks, too.
+    Only a short cut past the models: it saves most of the time that a message takes here, and the simulator serves
+    benchmarks, too.
     """
     if kind == "text":
         body = content.get("body")
-        return len(content) == 1 and type(body) is str and 0 < len(body) <= TEXT_CHARS_MAX
+        is_plain = len(content) == 1 and type(body) is str and 0 < len(body) <= TEXT_CHARS_MAX
+        return body if is_plain else None
     if kind != "template" or not content.keys() <= _PLAIN_TEMPLATE:
-        return False
+        return None
     language, components = content.get("language"), content.get("components")
-    if type(language) is not dict or not isinstance(components, list) or len(components) != 1:
-        return False
+    if type(language) is not dict or type(components) is not list or len(components) != 1:
+        return None
     policy, code = language.get("policy"), language.get("code")
     if not language.keys() <= _PLAIN_LANGUAGE or (policy != "deterministic" and (is_v1 or "policy" in language)):
-        return False
-    return (
-        type(code) is str
-        and _LANGUAGE.fullmatch(code) is not None
-        and _TEMPLATE.fullmatch(content["name"]) is not None
-        and _is_plain_component(components[0])
-    )
+        return None
+    if type(code) is not str or not _LANGUAGE.fullmatch(code) or not _TEMPLATE.fullmatch(content["name"]):
+        return None
+    return _plain_component(components[0])
 
 
-def _is_plain_component(component: Any) -> bool:
+def _plain_component(component: Any) -> str | None:
     if type(component) is not dict or len(component) != 2 or component.get("type") != "body":
-        return False
+        return None
     parameters = component.get("parameters")
-    if type(parameters) is not list:
-        return False
+    if type(parameters) is not list or not 0 < len(parameters) <= PARAMETERS_MAX:
+        return None
     for part in parameters:
         if type(part) is not dict or len(part) != 2 or part.get("type") != "text":
-            return False
+            return None
         text = part.get("text")
         if type(text) is not str or not 0 < len(text) <= TEXT_CHARS_MAX:
-            return False
-    return len(parameters) <= PARAMETERS_MAX
+            return None
+    first: str = parameters[0]["text"]
+    return first
 
 
 def _content(content: Any, kind: str, codes: _Codes, *, is_v1: bool) -> Refusal | None:

@@ -1,7 +1,7 @@
 """Who a request comes from and whether its credential is right. Runs on the simulator's loop; no I/O.
 
 A token is a *sender* on profiles that name no number in the path. A token from a login stands for its user, so that a
-new login goes on with the same bucket.
+new login goes on with the same bucket. Times are the long clock's.
 """
 
 from __future__ import annotations
@@ -27,33 +27,40 @@ class Credentials:
         self._generation = 0
         self._tokens: dict[str, tuple[str, float]] = {}
 
-    def login(self, settings: LiveSettings, user: str, password: str, wall_s: float) -> tuple[str, float] | None:
-        """Log a user in at Unix time `wall_s`.
+    def login(self, settings: LiveSettings, user: str, password: str, now_s: float) -> tuple[str, float] | None:
+        """Log a user in at `now_s`; while a token of theirs lives it is the same one.
 
         Returns:
-            The token and the Unix time at which it expires; None = wrong password, or `LOGINS_MAX` are logged in.
+            The token and the time at which it expires; None = wrong password, or `LOGINS_MAX` are logged in.
         """
         if settings.logins and settings.logins.get(user) != password:
             return None
-        token = hashlib.sha256(f"{self._seed}/{self._generation}/{user}".encode()).hexdigest()
-        if token not in self._tokens and len(self._tokens) >= LOGINS_MAX:
-            return None
-        expires_at_s = wall_s + TOKEN_LIFE_S
+        self._tokens = {token: login for token, login in self._tokens.items() if login[1] > now_s}
+        token = next((token for token, login in self._tokens.items() if login[0] == user), None)
+        if token is None:
+            if len(self._tokens) >= LOGINS_MAX:
+                return None
+            self._generation += 1
+            token = hashlib.sha256(f"{self._seed}/{self._generation}/{user}".encode()).hexdigest()
+        expires_at_s = now_s + TOKEN_LIFE_S
         self._tokens[token] = (user, expires_at_s)
         return token, expires_at_s
+
+    def logout(self, token: str) -> None:
+        """Let a token of a login be one no longer."""
+        self._tokens.pop(token, None)
 
     def expire(self) -> None:
         """Let every token of a login run out now; the next login gives another one."""
         self._tokens.clear()
-        self._generation += 1
 
-    def is_right(self, settings: LiveSettings, credential: str, wall_s: float) -> bool:
-        """Whether a request with `credential` may pass at Unix time `wall_s`."""
+    def is_right(self, settings: LiveSettings, credential: str, now_s: float) -> bool:
+        """Whether a request with `credential` may pass at `now_s`."""
         if not credential:
             return False
         login = self._tokens.get(credential)
         if login is not None:
-            return wall_s < login[1]
+            return now_s < login[1]
         if settings.tokens:
             return credential in settings.tokens
         # With logins configured a v1 client has to use one; otherwise any token is as good as another.

@@ -11,11 +11,8 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from pipeline.simulator import answers
-from pipeline.simulator.control import ControlRequest, Inbound, changed, problems
+from pipeline.simulator.control import ControlRequest, Verification, changed, problems
 from pipeline.simulator.limits import NS_PER_S
-from pipeline.simulator.settings import SPELLS_MAX, LiveSettings, Profile
-from pipeline.simulator.webhooks import InboundMessage
 
 if TYPE_CHECKING:
     from pipeline.simulator.server import Simulator
@@ -30,7 +27,7 @@ class Doors:
     def __init__(self, simulator: Simulator) -> None:
         """Look at and act on `simulator`."""
         self._simulator = simulator
-        self._inbound_count = 0
+        self._challenges = 0
 
     async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Answer a request whose path begins with `PREFIX`; 404 and 405 name what there is."""
@@ -74,7 +71,9 @@ class Doors:
                 "queued": postman.queued,
                 "dropped": postman.dropped,
             },
+            "events": {"done": simulator.director.agenda.done, "refused": simulator.director.agenda.refused},
             "spells": referee.spells.snapshot(now_ns),
+            "templates": referee.conduct.templates.snapshot(),
             "senders": senders,
             "others": referee.others.snapshot(),
         }
@@ -105,63 +104,38 @@ class Doors:
         except ValidationError as error:
             return _json({"error": problems(error)}, status=400)
         try:
-            settings = self._checked(asked)
+            self._verifiable(asked)
+            inbound_id = self._simulator.director.act(asked)
         except ValueError as error:
             return _json({"error": [str(error)]}, status=400)
         simulator = self._simulator
-        inbound_id = self._apply(asked, settings)
-        return _json(
-            {
-                "settings": simulator.settings.model_dump(mode="json", exclude={"tokens", "logins", "number_of_token"}),
-                "spells": simulator.referee.spells.snapshot(simulator.now_ns()),
-                "inbound": {"message_id": inbound_id} if inbound_id else None,
-            }
-        )
+        answer = {
+            "settings": simulator.settings.model_dump(mode="json", exclude={"tokens", "logins", "number_of_token"}),
+            "spells": simulator.referee.spells.snapshot(simulator.now_ns()),
+            "inbound": {"message_id": inbound_id} if inbound_id else None,
+        }
+        if asked.verify is not None:
+            answer["verify"] = await self._verify(asked.verify)
+        return _json(answer)
 
-    def _checked(self, asked: ControlRequest) -> LiveSettings:
-        """The settings after a control request.
+    def _verifiable(self, asked: ControlRequest) -> None:
+        """Refuse a handshake with nobody.
 
         Raises:
-            ValueError: the request cannot be applied as a whole.
+            ValueError: the number has no webhook.
         """
-        referee = self._simulator.referee
-        settings = changed(referee.settings, asked)
-        if asked.inbound is not None and settings.webhook_url_of(asked.inbound.number) is None:
-            raise ValueError(f"inbound: number {asked.inbound.number} has no webhook; set settings.webhook_url")
-        is_cleared = asked.reset or asked.clear_spells
-        if asked.spell is not None and not is_cleared and referee.spells.is_full(self._simulator.now_ns()):
-            raise ValueError(f"spell: at most {SPELLS_MAX} at a time; set clear_spells")
-        return settings
+        if asked.verify is None:
+            return
+        settings = changed(self._simulator.settings, asked)
+        if settings.webhook_url_of(asked.verify.number) is None:
+            raise ValueError(f"verify: number {asked.verify.number} has no webhook; set settings.webhook_url")
 
-    def _apply(self, asked: ControlRequest, settings: LiveSettings) -> str | None:
-        """Apply a checked control request; the id of the inbound message, if there is one."""
-        simulator = self._simulator
-        referee, now_ns = simulator.referee, simulator.now_ns()
-        if asked.reset:
-            referee.reset(now_ns)
-            simulator.postman.clear()
-            simulator.lag.clear()
-        referee.change(settings, now_ns)
-        if asked.clear_spells:
-            referee.spells.clear()
-        if asked.expire_tokens:
-            referee.credentials.expire()
-        if asked.spell is not None:
-            referee.spells.add(asked.spell, now_ns, has_begun=referee.first_message_ns is not None)
-        return None if asked.inbound is None else self._inbound(asked.inbound)
-
-    def _inbound(self, asked: Inbound) -> str | None:
-        simulator = self._simulator
-        meter = simulator.referee.senders.get(asked.number)
-        profile: Profile = asked.profile or (meter.profile if meter is not None else "cloud")
-        destination = simulator.destination(profile, asked.number)
-        if destination is None:
+    async def _verify(self, asked: Verification) -> dict[str, object] | None:
+        url = self._simulator.settings.webhook_url_of(asked.number)
+        if url is None:
             return None
-        self._inbound_count += 1
-        name = answers.message_id(profile, simulator.started_wall_ns, self._inbound_count) + "IN"
-        message = InboundMessage(name, asked.sender, asked.name, asked.text, asked.button_payload)
-        simulator.postman.inbound(destination, message)
-        return name
+        self._challenges += 1
+        return await self._simulator.postman.verify(url, asked.token, str(1_158_201_443 + self._challenges))
 
 
 def _json(value: object, *, status: int = 200) -> web.Response:

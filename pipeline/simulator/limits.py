@@ -149,3 +149,36 @@ class PairLimit:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class FixedWindow:
+    """So many in each window that begins on a multiple of its length in Unix time, as Turn.io counts."""
+
+    __slots__ = ("_begin_s", "_used", "requests", "window_s")
+
+    def __init__(self, requests: int, window_s: int) -> None:
+        """Nothing is used yet."""
+        self.requests = requests
+        self.window_s = window_s
+        self._begin_s = 0
+        self._used = 0
+
+    def take(self, wall_s: float) -> bool:
+        """Use one of the window that Unix time `wall_s` is in, if one is left; say whether one was."""
+        begin_s = int(wall_s) // self.window_s * self.window_s
+        if begin_s != self._begin_s:
+            self._begin_s, self._used = begin_s, 0
+        if self._used >= self.requests:
+            return False
+        self._used += 1
+        return True
+
+    @property
+    def remaining(self) -> int:
+        """How many are left in the window of the last `take`."""
+        return self.requests - self._used
+
+    @property
+    def reset_s(self) -> int:
+        """Unix second at which that window ends."""
+        return self._begin_s + self.window_s

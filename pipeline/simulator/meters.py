@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pipeline.simulator.limits import NS_PER_S, Envelope, Limit, TokenBucket
-from pipeline.simulator.settings import Profile
+from pipeline.simulator.parts import Profile
 
 # Senders come out of paths and headers that anybody may invent: what is beyond shares one meter.
 METERS_MAX = 10_000

@@ -1,81 +1,31 @@
 """The referee: what the API says to one request, decided in one synchronous step. First file to read in this room.
 
-Order of the rules: fault spell → credentials (401) → body (400) → forced error → pair limit → token bucket. A refused
-request takes no token and no pair quota. Every decision is one row of the ledger, so the ledger's order is the order of
-arrival. Clock readings come in and randomness is seeded. Runs on the simulator's loop only.
+Order of the rules: fault spell → credentials (401) → body (400) → conduct → forced error → script → pair limit →
+limits of account and app → token bucket. A refused request takes no token and no pair quota. Every decision is one row
+of the ledger, so the ledger's order is the order of arrival. Clock readings come in and randomness is seeded. Runs on
+the simulator's loop only.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
-from typing import Literal
 
 from pipeline.simulator import answers
+from pipeline.simulator.conduct import Conduct
 from pipeline.simulator.credentials import Credentials
 from pipeline.simulator.ledger import Ledger, Row
 from pipeline.simulator.limits import NS_PER_S, Limit, PairLimit
+from pipeline.simulator.long_clock import LongClock
+from pipeline.simulator.messages import READ, Message, read_message
 from pipeline.simulator.meters import Meter, Meters
-from pipeline.simulator.requests import Message, Route, read_message
-from pipeline.simulator.settings import LiveSettings, Profile, SimulatorSettings
-from pipeline.simulator.spells import Schedule, Spell
-
-
-@dataclass(slots=True)
-class Arrival:
-    """A request as it came in.
-
-    Attributes:
-        t_ns: When it was parsed, ns since the simulator's start.
-        wall_s: The same in Unix time.
-        route: Its endpoint.
-        path: Its path, for the ledger.
-        credential: Token or key; "" = none.
-        body: Its bytes.
-    """
-
-    t_ns: int
-    wall_s: float
-    route: Route
-    path: str
-    credential: str
-    body: bytes
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What is to be done with it.
-
-    Attributes:
-        status: HTTP status; 0 = no answer is given.
-        body: Body of the answer.
-        code: Error code in it; None = none.
-        accepted: Whether the message was taken.
-        message_id: Id of a taken message.
-        sender: By whom it was counted.
-        message: What was read of the body.
-        retry_after: Value of that header; None = none.
-        fault: Kind of the spell that hit it, `forced`, or "".
-        silence: Instead of an answer: `reset` = RST; `hang` = nothing until `silent_to_ns`, then RST.
-        silent_to_ns: End of a hang, ns since the simulator's start.
-        failed_code: Code of the status `failed` that follows an accepted message; None = it is delivered.
-        content_type: Of the body.
-    """
-
-    status: int
-    body: bytes
-    code: int | None = None
-    accepted: bool = False
-    message_id: str = ""
-    sender: str = ""
-    message: Message = field(default_factory=Message)
-    retry_after: str | None = None
-    fault: str = ""
-    silence: Literal["reset", "hang"] | None = None
-    silent_to_ns: int = 0
-    failed_code: int | None = None
-    content_type: str = "application/json"
+from pipeline.simulator.parts import Profile
+from pipeline.simulator.quota import Shared, Windows, kind_of, out_of_window
+from pipeline.simulator.scripts import Outcome, Scripts
+from pipeline.simulator.settings import LiveSettings, SimulatorSettings
+from pipeline.simulator.spells import Schedule
+from pipeline.simulator.verdicts import Arrival, Verdict, refused, struck, told, whole_seconds
 
 
 class Referee:
@@ -88,27 +38,41 @@ class Referee:
         self._run = run
         self._messages = 0
         self._rng = Random(f"{settings.seed}/forced")  # noqa: S311 - reproducible on purpose
+        self.clock = LongClock(run / NS_PER_S, settings.clock_speed)
         self.credentials = Credentials(settings.seed)
+        self.conduct = Conduct(settings.template_pause_s)
+        self.conduct.follow(settings)
         self.ledger = Ledger(settings.ledger_rows)
         self.senders = Meters()
         self.others = Meters()
         self.first_message_ns: int | None = None
         self.spells = self._schedule(0)
+        self._scripts = Scripts(settings.scripts)
+        self._shared = Shared()
+        self._windows = Windows()
         self._pairs = PairLimit(_pair_limit(settings))
 
     def reset(self, now_ns: int) -> None:
-        """Forget ledger, buckets and counters; spells of the settings wait for the next first message again."""
+        """Forget ledger, buckets, counters, conduct; spells of the settings wait for the next first message again."""
         self.ledger = Ledger(self._fixed.ledger_rows)
         self.senders.clear()
         self.others.clear()
         self.first_message_ns = None
         self.spells = self._schedule(now_ns)
+        self.conduct.clear()
+        self._rng = Random(f"{self._fixed.seed}/forced")  # noqa: S311 - reproducible on purpose
+        self._scripts = Scripts(self.settings.scripts)
+        self._shared = Shared()
+        self._windows.clear()
         self._pairs = PairLimit(_pair_limit(self.settings))
 
     def change(self, settings: LiveSettings, now_ns: int) -> None:
         """Go on with other settings; buckets keep their level."""
         if _pair_limit(settings) != _pair_limit(self.settings):
             self._pairs = PairLimit(_pair_limit(settings))
+        if settings.scripts != self.settings.scripts:
+            self._scripts = Scripts(settings.scripts)
+        self.conduct.follow(settings)
         self.settings = settings
         for sender, meter in self.senders.named():
             meter.relimit(settings.limit_of(meter.profile, sender), now_ns)
@@ -116,85 +80,165 @@ class Referee:
             meter.relimit(settings.other.limit(), now_ns)
 
     def judge(self, arrival: Arrival) -> Verdict:
-        """Decide about a request to the messages endpoint, count it, write it into the ledger."""
-        now_ns, profile = arrival.t_ns, arrival.route.profile
+        """Decide about a request to a messages endpoint, count it, write it into the ledger."""
+        now_ns, route, settings = arrival.t_ns, arrival.route, self.settings
+        profile = route.profile
         if self.first_message_ns is None:
             self.first_message_ns = now_ns
             self.spells.begin(now_ns)
-        sender = self.credentials.sender(self.settings, arrival.route, arrival.credential)
-        message = read_message(profile, arrival.body)
-        meter = self._meter(profile, sender, now_ns)
+        sender = self.credentials.sender(settings, route, arrival.credential)
+        message = read_message(profile, arrival.body, strict=settings.strict, is_marketing=route.kind == "marketing")
+        is_read = message.type == READ
+        meter = self._other(arrival, sender, READ) if is_read else self._meter(profile, sender, now_ns)
         meter.arrive(now_ns)
-        spell = self.spells.draw(now_ns, sender)
-        if spell is None or spell.kind == "lost":
+        spell = None if self.spells.is_idle else self.spells.draw(now_ns, sender, settings.account_of(sender))
+        if spell is None or spell.kind in ("lost", "slow"):
             verdict = self._rules(arrival, sender, message, meter)
             if spell is not None and verdict.accepted:
-                verdict.status, verdict.silence, verdict.fault = 0, "reset", spell.kind
+                verdict.fault = spell.kind
+                if spell.kind == "lost":
+                    verdict.status, verdict.silence = 0, "reset"
+                verdict.delay_s = spell.settings.delay_s or 0.0
         else:
-            verdict = _struck(spell, arrival, message)
+            verdict = struck(spell, arrival, message)
         verdict.sender, verdict.message = sender, message
-        meter.settle(verdict.status, accepted=verdict.accepted)
-        self._record(arrival, verdict, profile)
+        meter.settle(verdict.status, accepted=verdict.status == 200 if is_read else verdict.accepted)
+        self._record(arrival, verdict, "other" if is_read else profile)
         return verdict
 
-    def judge_other(self, arrival: Arrival, answer: Verdict) -> Verdict:
+    def judge_other(self, arrival: Arrival, answer: Callable[[], Verdict]) -> Verdict:
         """Count a request to any other endpoint against that endpoint's own bucket; `answer` it if there is room."""
-        now_ns, profile = arrival.t_ns, arrival.route.profile
         sender = self.credentials.sender(self.settings, arrival.route, arrival.credential)
-        name = f"{sender} {arrival.path}"
-        meter = self.others.get(name) or self.others.add(name, Meter(profile, self.settings.other.limit(), now_ns))
-        meter.arrive(now_ns)
-        verdict = answer
-        if not meter.bucket.take(now_ns) and self.settings.enforce:
-            verdict = self._throttled(profile, meter, now_ns)
+        meter = self._other(arrival, sender)
+        meter.arrive(arrival.t_ns)
+        spell = self.spells.draw(arrival.t_ns, sender, self.settings.account_of(sender), is_message=False)
+        if spell is not None and spell.kind not in ("lost", "slow"):
+            verdict = struck(spell, arrival, Message())
+        else:
+            limited, headers = self._limited(arrival, sender, "", meter)
+            verdict = limited or answer()
+            verdict.headers = headers
         verdict.sender, verdict.message = sender, Message(to=arrival.path)
-        meter.settle(verdict.status, accepted=verdict.status < 400)
+        meter.settle(verdict.status, accepted=200 <= verdict.status < 400)
         self._record(arrival, verdict, "other")
         return verdict
 
+    def has_access(self, arrival: Arrival) -> bool:
+        """Whether the credential of a request is right."""
+        return self.credentials.is_right(self.settings, arrival.credential, self.clock.at(arrival.wall_s))
+
     def _rules(self, arrival: Arrival, sender: str, message: Message, meter: Meter) -> Verdict:
-        settings, now_ns, profile = self.settings, arrival.t_ns, arrival.route.profile
-        if not self.credentials.is_right(settings, arrival.credential, arrival.wall_s):
-            code = answers.code_of(profile, answers.CODE_ACCESS)
-            return Verdict(401, answers.access_body(profile), code)
+        settings, route = self.settings, arrival.route
+        profile, recipient = route.profile, message.recipient
+        if not self.has_access(arrival):
+            return Verdict(401, answers.access_body(profile), answers.code_of(profile, answers.CODE_ACCESS))
         if message.problem is not None:
             code, details = message.problem
-            return Verdict(400, answers.error_body(profile, code, details), code)
-        forced = settings.force.get(message.recipient)
+            return refused(profile, code, details, 400)
+        if message.type == READ:
+            verdict, _ = self._limited(arrival, sender, message.type, meter)
+            return verdict or told(answers.SUCCESS)
+        breach = self.conduct.breach(settings, route, sender, message, self.clock.at(arrival.wall_s))
+        if breach is not None and breach.via == "answer":
+            return refused(profile, breach.code, breach.details)
+        forced = settings.force.get(recipient) if settings.force else None
         if forced is not None and self._rng.random() >= forced.probability:
             forced = None
-        if forced is not None and forced.via == "answer":
-            status = forced.status or self._status(profile, forced.code)
-            return Verdict(status, answers.error_body(profile, forced.code), forced.code, fault="forced")
-        is_paired = settings.pair_limit and profile != "v1"
-        if is_paired and not self._pairs.has_token(sender, message.recipient, now_ns):
-            code = answers.CODE_PAIR
-            return Verdict(self._status(profile, code), answers.error_body(profile, code), code)
-        if not meter.bucket.take(now_ns) and settings.enforce:
-            return self._throttled(profile, meter, now_ns)
-        if is_paired:
-            self._pairs.take(sender, message.recipient, now_ns)
+        if forced is not None and forced.via != "webhook":
+            verdict = refused(profile, forced.code, status=forced.status or self._status(profile, forced.code))
+            return self._forced(verdict, profile, forced.code if forced.via == "both" else None)
+        outcome = self._scripts.peek(recipient) if self._scripts else None
+        if outcome is not None and outcome.is_refused:
+            self._scripts.step(recipient)
+            return self._scripted(outcome, profile, message)
+        limited, headers = self._messages_limited(arrival, sender, message, meter)
+        if limited is not None:
+            return limited
+        verdict = self._taken(profile, message)
+        verdict.headers = headers
+        if outcome is not None:
+            self._scripts.step(recipient)
+            verdict = _played(outcome, verdict)
+        if forced is not None:
+            verdict.fault, verdict.failed_code = "forced", forced.code
+        elif breach is not None:
+            verdict.failed_code = breach.code
+        return verdict
+
+    def _taken(self, profile: Profile, message: Message) -> Verdict:
         self._messages += 1
         name = answers.message_id(profile, self._run, self._messages)
         return Verdict(
-            settings.v1_status if profile == "v1" else 200,
+            self.settings.v1_status if profile == "v1" else 200,
             answers.success_body(profile, message, name),
             accepted=True,
             message_id=name,
-            fault="" if forced is None else "forced",
-            failed_code=None if forced is None else forced.code,
         )
 
-    def _throttled(self, profile: Profile, meter: Meter, now_ns: int) -> Verdict:
+    def _forced(self, verdict: Verdict, profile: Profile, failed_code: int | None) -> Verdict:
+        """A refusal on purpose; with a code it is told by webhook, too, and needs an id for that."""
+        verdict.fault = "forced"
+        if failed_code is not None:
+            self._messages += 1
+            verdict.message_id = answers.message_id(profile, self._run, self._messages)
+            verdict.failed_code = failed_code
+        return verdict
+
+    def _scripted(self, outcome: Outcome, profile: Profile, message: Message) -> Verdict:
+        if outcome.kind == "reset":
+            return Verdict(0, b"", fault="forced", silence="reset")
+        if outcome.kind == "empty":
+            return Verdict(200, answers.success_body(profile, message, ""), fault="forced")
+        code = outcome.code or 0
+        verdict = refused(profile, code, status=self._status(profile, code))
+        return self._forced(verdict, profile, code if outcome.kind == "both" else None)
+
+    def _messages_limited(
+        self, arrival: Arrival, sender: str, message: Message, meter: Meter
+    ) -> tuple[Verdict | None, dict[str, str] | None]:
+        """Pair, account, app and number, of which none is taken from unless all have room."""
+        settings, now_ns, profile = self.settings, arrival.t_ns, arrival.route.profile
+        recipient = message.recipient
+        if profile == "v1" or not (settings.pair_limit or settings.account_limit or settings.app_limit):
+            return self._limited(arrival, sender, message.type, meter)
+        is_paired = settings.pair_limit
+        if is_paired and not self._pairs.has_token(sender, recipient, now_ns):
+            return refused(profile, answers.CODE_PAIR, status=self._status(profile, answers.CODE_PAIR)), None
+        is_shared = (settings.account_limit or settings.app_limit) is not None
+        account = settings.account_of(sender) if is_shared else ""
+        lacking = self._shared.lacking(settings, account, now_ns) if is_shared and settings.enforce else None
+        if lacking is not None:
+            return self._throttled(profile, *lacking), None
+        limited, headers = self._limited(arrival, sender, message.type, meter)
+        if limited is None:
+            if is_paired:
+                self._pairs.take(sender, recipient, now_ns)
+            if is_shared:
+                self._shared.take(settings, account, now_ns)
+        return limited, headers
+
+    def _limited(
+        self, arrival: Arrival, sender: str, message_type: str, meter: Meter
+    ) -> tuple[Verdict | None, dict[str, str] | None]:
+        """Take from the number's bucket or window; what a refused request hears, and headers that come either way."""
+        settings, now_ns, profile = self.settings, arrival.t_ns, arrival.route.profile
+        if profile == "v1" and settings.v1_window is not None:
+            kind = kind_of(arrival, message_type)
+            has_room, headers = self._windows.take(settings.v1_window, sender, kind, arrival.wall_s)
+            return (None if has_room else out_of_window(headers)), headers
+        if meter.bucket.take(now_ns) or not settings.enforce:
+            return None, None
         code = answers.code_of(profile, answers.CODE_THROTTLED)
+        return self._throttled(profile, code, meter.bucket.wait_ns(now_ns) / NS_PER_S), None
+
+    def _throttled(self, profile: Profile, code: int, wait_s: float) -> Verdict:
         asked = self.settings.retry_after
-        wait_s = meter.bucket.wait_ns(now_ns) / NS_PER_S if asked == "auto" else asked
-        return Verdict(
-            self._status(profile, code),
-            answers.error_body(profile, code),
-            code,
-            retry_after=None if wait_s is None else str(math.ceil(wait_s)),
-        )
+        if profile == "360dialog" and self.settings.dialog_throttle == "gateway":
+            verdict = Verdict(400, answers.GATEWAY_THROTTLED)
+        else:
+            verdict = refused(profile, code, status=self._status(profile, code))
+        verdict.retry_after = whole_seconds(wait_s if asked == "auto" else asked)
+        return verdict
 
     def _status(self, profile: Profile, code: int) -> int:
         status = answers.fault_of(profile, code).status
@@ -205,6 +249,11 @@ class Referee:
         if meter is None:
             meter = self.senders.add(sender, Meter(profile, self.settings.limit_of(profile, sender), now_ns))
         return meter
+
+    def _other(self, arrival: Arrival, sender: str, suffix: str = "") -> Meter:
+        name = f"{sender} {arrival.path} {suffix}".rstrip()
+        limit = self.settings.other.limit()
+        return self.others.get(name) or self.others.add(name, Meter(arrival.route.profile, limit, arrival.t_ns))
 
     def _record(self, arrival: Arrival, verdict: Verdict, profile: str) -> None:
         message = verdict.message
@@ -229,29 +278,18 @@ class Referee:
         return Schedule(self._fixed.spells, now_ns, rng)
 
 
-def _struck(spell: Spell, arrival: Arrival, message: Message) -> Verdict:
-    """What a request hears that a spell hit; none of these takes the message."""
-    profile, kind = arrival.route.profile, spell.kind
-    if kind == "reset":
-        return Verdict(0, b"", fault=kind, silence="reset")
-    if kind == "hang":
-        return Verdict(0, b"", fault=kind, silence="hang", silent_to_ns=spell.to_ns)
-    if kind == "empty":
-        return Verdict(200, answers.success_body(profile, message, ""), fault=kind)
-    codes = {
-        "429": answers.CODE_THROTTLED,
-        "503": answers.CODE_OVERLOADED,
-        "html503": answers.CODE_OVERLOADED,
-        "500": answers.CODE_SERVER,
-        "400": answers.CODE_INVALID,
-    }[kind]
-    retry_after = spell.retry_after(arrival.t_ns, arrival.wall_s)
-    if kind == "html503":
-        return Verdict(
-            503, answers.HTML_503, retry_after=retry_after, fault=kind, content_type="text/html; charset=utf-8"
-        )
-    code = answers.code_of(profile, codes)
-    return Verdict(int(kind), answers.error_body(profile, code), code, retry_after=retry_after, fault=kind)
+def _played(outcome: Outcome, verdict: Verdict) -> Verdict:
+    """A taken message as its script has it."""
+    is_lost = outcome.kind == "lost"
+    return replace(
+        verdict,
+        status=0 if is_lost else verdict.status,
+        silence="reset" if is_lost else None,
+        fault="" if outcome.kind == "accept" else "forced",
+        failed_code=outcome.code,
+        delay_s=outcome.delay_s,
+        statuses=outcome.statuses,
+    )
 
 
 def _pair_limit(settings: LiveSettings) -> Limit:

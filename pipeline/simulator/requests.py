@@ -1,6 +1,6 @@
-"""What a request is: which endpoint, whose, and what its body says. Pure functions; nothing here raises on bad input.
+"""What a request is: which endpoint, whose, with which credential. Pure functions; nothing here raises on bad input.
 
-Shapes: whatsapp-api.md §1.2 (v1), §2.1–2.2 (cloud); 360dialog takes the cloud body.
+Endpoints: whatsapp-api.md §1.1, §1.6 (v1), §2.1–2.2, §2.6, §2.10–2.11 (cloud), §5 (360dialog).
 """
 
 from __future__ import annotations
@@ -10,33 +10,57 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
-
-from pipeline.simulator.settings import Profile
+from pipeline.simulator.parts import Profile
 
 BODY_BYTES_MAX = 1024 * 1024
 
-# Types that a body may have; each needs the object of its own name.
-_COMMON_TYPES = frozenset(
-    {
-        "text",
-        "image",
-        "audio",
-        "document",
-        "video",
-        "sticker",
-        "location",
-        "contacts",
-        "interactive",
-        "template",
-    }
+Kind = Literal[
+    "messages",
+    "marketing",
+    "login",
+    "logout",
+    "media",
+    "item",
+    "delete",
+    "download",
+    "history",
+    "events",
+    "contacts",
+    "health",
+    "mark_read",
+    "other",
+]
+_VERSION = r"(?:/.*)?/v(?P<version>\d{1,3}\.\d{1,3})"
+_NUMBER = _VERSION + r"/(?P<number>[^/]+)"
+_ITEM = r"/(?P<item>[^/]+)"
+_V1 = r"(?:/.*)?/v1"
+_TABLE: tuple[tuple[str, str, Kind, Profile], ...] = (
+    ("POST", r"/messages", "messages", "360dialog"),
+    ("POST", r"/marketing_messages", "marketing", "360dialog"),
+    ("POST", r"/media", "media", "360dialog"),
+    ("GET", r"/(?P<item>\d+)", "item", "360dialog"),
+    ("DELETE", r"/(?P<item>\d+)", "delete", "360dialog"),
+    ("GET", r"/_media" + _ITEM, "download", "cloud"),
+    ("POST", _V1 + "/messages", "messages", "v1"),
+    ("PUT", _V1 + "/messages" + _ITEM, "mark_read", "v1"),
+    ("POST", _V1 + "/users/login", "login", "v1"),
+    ("POST", _V1 + "/users/logout", "logout", "v1"),
+    ("POST", _V1 + "/contacts", "contacts", "v1"),
+    ("GET", _V1 + "/health", "health", "v1"),
+    ("POST", _V1 + "/media", "media", "v1"),
+    ("GET", _V1 + "/media" + _ITEM, "item", "v1"),
+    ("DELETE", _V1 + "/media" + _ITEM, "delete", "v1"),
+    ("POST", _NUMBER + "/messages", "messages", "cloud"),
+    ("POST", _NUMBER + "/marketing_messages", "marketing", "cloud"),
+    ("POST", _NUMBER + "/media", "media", "cloud"),
+    ("GET", _NUMBER + "/message_history", "history", "cloud"),
+    ("GET", _VERSION + _ITEM + "/events", "events", "cloud"),
+    ("GET", _VERSION + _ITEM, "item", "cloud"),
+    ("DELETE", _VERSION + _ITEM, "delete", "cloud"),
 )
-_CLOUD_TYPES = _COMMON_TYPES | {"reaction"}
-_V1_TYPES = _COMMON_TYPES | {"hsm"}
-_CLOUD_PATH = re.compile(r"(?:/.*)?/v\d+\.\d+/([^/]+)/messages")
-_NOT_DIGITS = re.compile(r"[^0-9]")
+_ROUTES = tuple((method, re.compile(path), kind, profile) for method, path, kind, profile in _TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,52 +68,32 @@ class Route:
     """An endpoint.
 
     Attributes:
-        kind: `messages`, `login`, or `other` (does not exist here).
+        kind: Which one; `item` is a medium or a number, `other` does not exist here.
         profile: Whose shapes its answers have.
         number: Phone number id in the path; None where the path names none.
+        item: Id of what is asked for; None where the path names none.
+        version: API version in the path, e.g. 24.0; None where the path names none.
     """
 
-    kind: Literal["messages", "login", "other"]
+    kind: Kind
     profile: Profile
     number: str | None = None
-
-
-@dataclass(slots=True)
-class Message:
-    """What the simulator wants to know of a message body.
-
-    Attributes:
-        to: Recipient as written; "" = none could be read.
-        callback: `biz_opaque_callback_data`; "" = none.
-        text: The first text: the body, or the first text parameter of a template.
-        type: Message type; "" = none could be read.
-        problem: Error code and what is wrong with the body; None = nothing.
-    """
-
-    to: str = ""
-    callback: str = ""
-    text: str = ""
-    type: str = ""
-    problem: tuple[int, str] | None = None
+    item: str | None = None
+    version: float | None = None
 
     @property
-    def recipient(self) -> str:
-        """The recipient as WhatsApp knows it: digits of a phone number, a user id as it is."""
-        return self.to if "." in self.to else _NOT_DIGITS.sub("", self.to)
+    def takes_messages(self) -> bool:
+        """Whether messages are posted here."""
+        return self.kind in ("messages", "marketing")
 
 
 def route(method: str, path: str) -> Route:
     """The endpoint of a request; `path` is without query."""
-    if method == "POST":
-        if path == "/messages":
-            return Route("messages", "360dialog")
-        if path.endswith("/v1/messages"):
-            return Route("messages", "v1")
-        if path.endswith("/v1/users/login"):
-            return Route("login", "v1")
-        found = _CLOUD_PATH.fullmatch(path)
-        if found is not None:
-            return Route("messages", "cloud", found.group(1))
+    for asked, pattern, kind, profile in _ROUTES:
+        if method == asked and (found := pattern.fullmatch(path)):
+            parts = found.groupdict()
+            version = float(parts["version"]) if "version" in parts else None
+            return Route(kind, profile, parts.get("number"), parts.get("item"), version)
     return Route("other", "v1" if "/v1/" in path else "cloud")
 
 
@@ -117,74 +121,3 @@ def basic_login(headers: Mapping[str, str]) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError):
         return None
     return (user, password) if user and colon else None
-
-
-def read_message(profile: Profile, body: bytes) -> Message:
-    """Read a body as far as it goes; what is wrong with it stands in `problem`, with the profile's error codes."""
-    is_v1 = profile == "v1"
-    try:
-        given = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        given = None
-    if not isinstance(given, dict):
-        return Message(problem=(1025 if is_v1 else 100, "the body is not a JSON object"))
-    to = _text(given.get("to")) or ("" if is_v1 else _text(given.get("recipient")))
-    kind = _text(given.get("type"))
-    if is_v1 and not kind:
-        kind = "hsm" if "hsm" in given else "text"
-    return Message(
-        to=to,
-        callback="" if is_v1 else _text(given.get("biz_opaque_callback_data")),
-        text=_first_text(kind, given.get(kind)),
-        type=kind,
-        problem=_problem(is_v1, given, to, kind),
-    )
-
-
-def _problem(is_v1: bool, given: dict[str, Any], to: str, kind: str) -> tuple[int, str] | None:
-    missing, invalid = (1008, 1009) if is_v1 else (131008, 131009)
-    if not is_v1 and given.get("messaging_product") != "whatsapp":
-        return 100, "the parameter messaging_product is required and must be whatsapp"
-    if not to:
-        return missing, "the parameter to is required"
-    if not is_v1 and not kind:
-        return missing, "the parameter type is required"
-    if kind not in (_V1_TYPES if is_v1 else _CLOUD_TYPES):
-        return (invalid if is_v1 else 100), "the parameter type is not one of the message types"
-    content = given.get(kind)
-    if not content:
-        return missing, f"the parameter {kind} is required"
-    if kind == "contacts":
-        return None if isinstance(content, list) else (invalid, "the parameter contacts is not valid")
-    if not isinstance(content, dict):
-        return invalid, f"the parameter {kind} is not valid"
-    if kind == "text" and not _text(content.get("body")):
-        return missing, "the parameter text.body is required"
-    if kind == "template" and not _text(content.get("name")):
-        return missing, "the parameter template.name is required"
-    return None
-
-
-def _first_text(kind: str, content: Any) -> str:
-    if not isinstance(content, dict):
-        return ""
-    if kind == "text":
-        return _text(content.get("body"))
-    if kind == "interactive":
-        inner = content.get("body")
-        return _text(inner.get("text")) if isinstance(inner, dict) else ""
-    for component in _dicts(content.get("components")):
-        for parameter in _dicts(component.get("parameters")):
-            if parameter.get("type") == "text":
-                return _text(parameter.get("text"))
-    for parameter in _dicts(content.get("localizable_params")):
-        return _text(parameter.get("default"))
-    return _text(content.get("caption"))
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -7,35 +7,35 @@ and only then waits for its latency. aiohttp's low-level server: no routing, no 
 from __future__ import annotations
 
 import asyncio
-import math
 import signal
-import socket
-import struct
-from collections.abc import Callable
-from random import Random
+from collections.abc import Callable, Sequence
 from time import monotonic_ns, time, time_ns
 
 import structlog
 import uvloop
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp import web
 
 from pipeline.errors import ConfigError
-from pipeline.simulator import answers, webhooks
+from pipeline.simulator import webhooks
+from pipeline.simulator.control import TimedEvent
+from pipeline.simulator.director import Director
 from pipeline.simulator.doors import PREFIX, Doors
+from pipeline.simulator.endpoints import Endpoints
 from pipeline.simulator.lag import LagProbe
 from pipeline.simulator.limits import NS_PER_S
+from pipeline.simulator.parts import Profile
 from pipeline.simulator.postman import Destination, Postman
-from pipeline.simulator.referee import Arrival, Referee, Verdict
-from pipeline.simulator.requests import BODY_BYTES_MAX, Route, basic_login, clean, credential, route
-from pipeline.simulator.settings import LATENCY_MS_MAX, LiveSettings, Profile, SimulatorSettings
+from pipeline.simulator.referee import Referee
+from pipeline.simulator.requests import Route, clean, credential, route
+from pipeline.simulator.settings import LiveSettings, SimulatorSettings
+from pipeline.simulator.statuses import Sent
+from pipeline.simulator.verdicts import Arrival, Verdict
+from pipeline.simulator.wire import Latency, bounded_request, reset
 
 log = structlog.stdlib.get_logger(__name__)
 
 SHUTDOWN_S = 1.0
 ROUTES_MAX = 10_000
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Simulator:
@@ -44,13 +44,14 @@ class Simulator:
     Attributes:
         referee: Limits, faults, counters, ledger.
         postman: Webhooks.
+        director: Does what control requests and events ask for.
         lag: How late the loop ran, which bounds how late an arrival was stamped.
         in_flight: Requests without an answer yet.
         started_ns: Start on this machine's monotonic clock; `t_ns` in the ledger counts from here.
         started_wall_ns: The same in Unix time.
     """
 
-    def __init__(self, settings: SimulatorSettings, secret: bytes | None) -> None:
+    def __init__(self, settings: SimulatorSettings, secret: bytes | None, events: Sequence[TimedEvent] = ()) -> None:
         """Prepare everything but the socket."""
         self.started_ns = monotonic_ns()
         self.started_wall_ns = time_ns()
@@ -61,14 +62,18 @@ class Simulator:
             concurrency=settings.webhook_concurrency,
             queue_max=settings.webhook_queue,
             seed=settings.seed,
+            real_s=self.referee.clock.real_s,
         )
+        self.director = Director(self, events)
         self.lag = LagProbe()
         self.in_flight = 0
-        self._latency = Random(f"{settings.seed}/latency")  # noqa: S311 - reproducible on purpose
+        self._only = settings.profile
+        self._latency = Latency(settings.seed)
         self._routes: dict[tuple[str, str], Route] = {}
+        self._endpoints = Endpoints(self.referee, self.postman.history)
         self._doors = Doors(self)
         self._server = web.Server(
-            self._handle, request_factory=_bounded_request, access_log=None, handler_cancellation=True
+            self._handle, request_factory=bounded_request, access_log=None, handler_cancellation=True
         )
         self._listener: asyncio.Server | None = None
         self._host = settings.host
@@ -111,26 +116,42 @@ class Simulator:
             raise ConfigError(f"simulator: cannot listen on {host}:{port}: {error}; choose another port") from error
         self.postman.start()
         self.lag.start()
+        self.director.agenda.start()
 
     async def stop(self) -> None:
         """Stop listening, give what is in flight a second, drop waiting webhooks."""
         if self._listener is not None:
             self._listener.close()
         self.lag.stop()
+        self.director.agenda.stop()
         await self.postman.stop()
         self._server.pre_shutdown()
         await self._server.shutdown(SHUTDOWN_S)
 
-    def destination(self, profile: Profile, number: str) -> Destination | None:
-        """Where the webhooks of a number go; None = no URL is set."""
-        settings = self.settings
-        url = settings.webhook_url_of(number)
-        if url is None:
+    def clear(self) -> None:
+        """Drop waiting webhooks and start random choices over, as part of a reset."""
+        self.postman.clear()
+        self.lag.clear()
+        self._latency.restart()
+
+    def destination(
+        self, profile: Profile, number: str | None, settings: LiveSettings | None = None
+    ) -> Destination | None:
+        """Where the webhooks of a number go; None = no URL is set.
+
+        Args:
+            profile: Its profile.
+            number: None = none in particular; only a URL without `{number}` takes that.
+            settings: None = those in force.
+        """
+        settings = settings or self.settings
+        url = settings.webhook_url if number is None else settings.webhook_url_of(number)
+        if url is None or (number is None and "{number}" in url):
             return None
         shape: webhooks.Shape = "v1" if profile == "v1" else "cloud"
         if settings.webhook_shape != "auto":
             shape = settings.webhook_shape
-        return Destination(url, shape, number)
+        return Destination(url, shape, number or "")
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = clean(request.raw_path.partition("?")[0])
@@ -158,100 +179,65 @@ class Simulator:
             credential=credential(where.profile, request.headers),
             body=body,
         )
-        if where.kind != "messages":
-            answer = self._login(request, arrival) if where.kind == "login" else _no_endpoint(where)
-            return self.referee.judge_other(arrival, answer)
+        if not where.takes_messages:
+            return self.referee.judge_other(
+                arrival, lambda: self._endpoints.answer(arrival, request.headers, request.query, self.url)
+            )
         verdict = self.referee.judge(arrival)
-        if verdict.accepted:
-            self._plan_statuses(where.profile, verdict)
+        if self.director.agenda.is_waiting:
+            self.director.agenda.begin()
+        if verdict.accepted or verdict.failed_code is not None:
+            self._plan_statuses(where, verdict)
         return verdict
 
     def _route(self, method: str, path: str) -> Route:
         known = self._routes.get((method, path))
         if known is None:
             known = route(method, path)
+            if self._only not in (None, known.profile):
+                known = Route("other", self._only)
             if len(self._routes) < ROUTES_MAX:
                 self._routes[method, path] = known
         return known
 
-    def _login(self, request: web.BaseRequest, arrival: Arrival) -> Verdict:
-        basic = basic_login(request.headers)
-        given = None
-        if basic is not None:
-            given = self.referee.credentials.login(self.settings, *basic, arrival.wall_s)
-        if given is None:
-            code = answers.code_of("v1", answers.CODE_ACCESS)
-            return Verdict(401, answers.access_body("v1"), code)
-        return Verdict(200, answers.login_body(*given))
-
-    def _plan_statuses(self, profile: Profile, verdict: Verdict) -> None:
-        destination = self.destination(profile, verdict.sender)
+    def _plan_statuses(self, where: Route, verdict: Verdict) -> None:
+        destination = self.destination(where.profile, verdict.sender)
         if destination is None:
             return
-        message = verdict.message
-        update = webhooks.StatusUpdate(
+        message, settings = verdict.message, self.settings
+        sent = Sent(
             message_id=verdict.message_id,
             recipient=message.recipient,
-            status="sent",
+            type=message.type,
+            profile=where.profile,
+            version=where.version,
             callback=message.callback,
-            category="utility" if message.type == "template" else "service",
+            category=self.referee.conduct.category(settings, where, message),
+            failed_code=verdict.failed_code,
+            asked=verdict.statuses,
         )
-        self.postman.statuses(
-            destination, update, in_s=self.settings.latency_ms / 1000, failed_code=verdict.failed_code
-        )
-
-    def _latency_s(self) -> float:
-        settings = self.settings
-        latency_s = settings.latency_ms / 1000
-        if settings.latency_sigma and latency_s:
-            latency_s = self._latency.lognormvariate(math.log(latency_s), settings.latency_sigma)
-        return min(latency_s, LATENCY_MS_MAX / 1000)
+        self.postman.statuses(destination, sent, in_s=settings.latency_ms / 1000 + verdict.delay_s)
 
     async def _answer(self, request: web.BaseRequest, verdict: Verdict) -> web.StreamResponse:
         if verdict.silence == "hang":
             await asyncio.sleep(max(0, verdict.silent_to_ns - self.now_ns()) / NS_PER_S)
         else:
-            latency_s = self._latency_s()
+            latency_s = self._latency.draw_s(self.settings) + verdict.delay_s
             if latency_s:
                 await asyncio.sleep(latency_s)
         if verdict.silence is not None:
-            _reset(request)
+            reset(request)
             return web.Response()
         headers = {"Content-Type": verdict.content_type}
+        if verdict.headers is not None:
+            headers |= verdict.headers
         if verdict.retry_after is not None:
             headers["Retry-After"] = verdict.retry_after
         return web.Response(status=verdict.status, body=verdict.body, headers=headers)
 
 
-def _bounded_request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> web.BaseRequest:
-    loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_BYTES_MAX)
-
-
-def _no_endpoint(where: Route) -> Verdict:
-    code = answers.code_of(where.profile, answers.CODE_NO_ENDPOINT)
-    return Verdict(404, answers.error_body(where.profile, code, "There is no such endpoint."), code)
-
-
-def _reset(request: web.BaseRequest) -> None:
-    """End the connection with a RST: linger 0 throws away what is unsent and skips the FIN."""
-    transport = request.transport
-    if transport is None:
-        return
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
-
-
-async def start_simulator(settings: SimulatorSettings) -> Simulator:
-    """Start a simulator in the running loop.
+async def start_simulator(settings: SimulatorSettings, events: Sequence[TimedEvent] = ()) -> Simulator:
+    """Start a simulator in the running loop; `events` happen to it at their times.
 
     Returns:
         The simulator; `.port` and `.url` say where it listens, `await .stop()` ends it.
@@ -267,30 +253,37 @@ async def start_simulator(settings: SimulatorSettings) -> Simulator:
             raise ConfigError(f"webhook_secret_file: {error}; name a file that can be read") from error
         if not secret:
             raise ConfigError("webhook_secret_file: the file is empty; write the app secret into it")
-    simulator = Simulator(settings, secret)
+    simulator = Simulator(settings, secret, events)
     await simulator.start(settings.host, settings.port)
     return simulator
 
 
-def run_simulator(settings: SimulatorSettings, on_ready: Callable[[Simulator], None] | None = None) -> None:
+def run_simulator(
+    settings: SimulatorSettings,
+    on_ready: Callable[[Simulator], None] | None = None,
+    events: Sequence[TimedEvent] = (),
+) -> None:
     """Run a simulator in a loop of its own until SIGTERM or SIGINT, then stop it and return.
 
     Args:
         settings: What to simulate.
         on_ready: Called once it listens, e.g. to print its address.
+        events: What happens to it while it runs.
 
     Raises:
         ConfigError: as `start_simulator`.
     """
-    uvloop.run(_run(settings, on_ready))
+    uvloop.run(_run(settings, on_ready, events))
 
 
-async def _run(settings: SimulatorSettings, on_ready: Callable[[Simulator], None] | None) -> None:
+async def _run(
+    settings: SimulatorSettings, on_ready: Callable[[Simulator], None] | None, events: Sequence[TimedEvent]
+) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    simulator = await start_simulator(settings)
+    simulator = await start_simulator(settings, events)
     try:
         log.info("simulator_listening", url=simulator.url)
         if on_ready is not None:

@@ -1,4 +1,4 @@
-"""Fault spells: when the messages endpoint fails and how. Pure: clock readings come in, randomness is seeded.
+"""Fault spells: when the API fails and how. Pure: clock readings come in, randomness is seeded.
 
 Runs on the simulator's loop.
 """
@@ -12,7 +12,8 @@ from email.utils import formatdate
 from random import Random
 
 from pipeline.simulator.limits import NS_PER_S
-from pipeline.simulator.settings import SPELLS_MAX, FaultKind, SpellSettings
+from pipeline.simulator.parts import FaultKind, SpellSettings
+from pipeline.simulator.settings import SPELLS_MAX
 
 
 @dataclass(slots=True)
@@ -36,9 +37,11 @@ class Spell:
         """How it fails."""
         return self.settings.kind
 
-    def covers(self, now_ns: int, sender: str) -> bool:
-        """Whether an arrival of `sender` at `now_ns` falls into it."""
-        return self.from_ns <= now_ns < self.to_ns and self.settings.sender in (None, sender)
+    def covers(self, now_ns: int, sender: str, account: str, *, is_message: bool) -> bool:
+        """Whether an arrival of `sender`, a number of `account`, at `now_ns` falls into it."""
+        asked = self.settings
+        is_theirs = asked.sender in (None, sender) and asked.account in (None, account)
+        return self.from_ns <= now_ns < self.to_ns and is_theirs and (is_message or asked.everywhere)
 
     def retry_after(self, now_ns: int, wall_s: float) -> str | None:
         """The value of `Retry-After` at `now_ns`, which is `wall_s` in Unix time; None = no header.
@@ -77,6 +80,11 @@ class Schedule:
         """Whether `SPELLS_MAX` spells are not over yet."""
         return len(self._waiting) + sum(placed.to_ns > now_ns for placed in self._placed) >= SPELLS_MAX
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no spell has a place in time yet."""
+        return not self._placed
+
     def clear(self) -> None:
         """Drop every spell; those under way end now."""
         self._waiting.clear()
@@ -88,10 +96,13 @@ class Schedule:
             self._place(spell, now_ns)
         self._waiting.clear()
 
-    def draw(self, now_ns: int, sender: str) -> Spell | None:
-        """The first spell that hits an arrival of `sender` at `now_ns`, if any."""
+    def draw(self, now_ns: int, sender: str, account: str, *, is_message: bool = True) -> Spell | None:
+        """The first spell that hits an arrival of `sender`, a number of `account`, at `now_ns`, if any."""
         for spell in self._placed:
-            if spell.covers(now_ns, sender) and self._rng.random() < spell.settings.probability:
+            if (
+                spell.covers(now_ns, sender, account, is_message=is_message)
+                and self._rng.random() < spell.settings.probability
+            ):
                 spell.requests += 1
                 return spell
         return None

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +19,14 @@ import pytest
 from aiohttp import web
 
 from pipeline.errors import ConfigError
+from pipeline.simulator.control import TimedEvent
 from pipeline.simulator.server import Simulator, start_simulator
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.webhooks import signature
 
 SECRET = b"test-secret"
 CLOUD_PATH = "/v24.0/200/messages"
+BEARER = {"Authorization": "Bearer t"}
 WAIT_S = 20.0
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -52,6 +54,13 @@ class Api:
         """Send a text as the v1 profile does."""
         body = {"to": "15550109999", "type": "text", "text": {"body": "hi"}}
         return await self.post("/v1/messages", body, {"Authorization": f"Bearer {token}"})
+
+    async def call(
+        self, method: str, path: str, headers: dict[str, str] = BEARER, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """Call any endpoint."""
+        async with self.session.request(method, self.simulator.url + path, headers=headers, data=body) as answer:
+            return answer.status, await answer.read()
 
     async def get(self, door: str) -> bytes:
         """Read one of the simulator's own doors."""
@@ -87,6 +96,9 @@ class Receiver:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take one webhook."""
+        if request.method == "GET":
+            is_right = request.query["hub.verify_token"] == "my-token"
+            return web.Response(status=200 if is_right else 403, text=request.query["hub.challenge"])
         raw = await request.read()
         self.posts.append((request.path, raw, request.headers.get("X-Hub-Signature-256")))
         self._changed.set()
@@ -100,6 +112,10 @@ class Receiver:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def events(self) -> list[str]:
+        """What every change of the account says that happened, in the order of arrival."""
+        return [orjson.loads(raw)["entry"][0]["changes"][0]["value"]["event"] for _, raw, _ in self.posts]
+
     def cloud_statuses(self) -> list[dict[str, Any]]:
         """Every status of the cloud bodies, in the order of arrival."""
         values = [orjson.loads(raw)["entry"][0]["changes"][0]["value"] for _, raw, _ in self.posts]
@@ -112,8 +128,8 @@ async def start() -> AsyncIterator[Callable[..., Awaitable[Api]]]:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S)))
 
-        async def start_one(**settings: Any) -> Api:
-            simulator = await start_simulator(SimulatorSettings.model_validate(settings))
+        async def start_one(*, events: Sequence[TimedEvent] = (), **settings: Any) -> Api:
+            simulator = await start_simulator(SimulatorSettings.model_validate(settings), events)
             stack.push_async_callback(simulator.stop)
             return Api(simulator, session)
 
@@ -200,10 +216,10 @@ async def test_burst_then_429_with_the_profiles_body(start: Start) -> None:
 async def test_unknown_endpoint_is_404_and_counted(start: Start) -> None:
     """Another endpoint does not exist, but has its own bucket."""
     api = await start(other={"rate_per_s": 0.001, "burst": 2})
-    answers = [await api.post("/v24.0/200/media", b"x", {"Authorization": "Bearer t"}) for _ in range(3)]
+    answers = [await api.post("/v24.0/200/nothing", b"x", {"Authorization": "Bearer t"}) for _ in range(3)]
     assert [status for status, _, _ in answers] == [404, 404, 429]
     assert (await api.cloud())[0] == 200
-    assert list((await api.stats())["others"]) == ["t /v24.0/200/media"]
+    assert list((await api.stats())["others"]) == ["t /v24.0/200/nothing"]
 
 
 async def test_bad_bodies_are_400_and_large_ones_too(start: Start) -> None:
@@ -459,6 +475,199 @@ async def test_start_refuses_what_cannot_work(start: Start, tmp_path: Path) -> N
     (tmp_path / "empty").touch()
     with pytest.raises(ConfigError, match="empty"):
         await start(webhook_secret_file=tmp_path / "empty")
+
+
+async def test_mark_read_and_marketing(start: Start) -> None:
+    """Marking as read sends nothing and costs no message; marketing has an endpoint of its own for templates."""
+    api = await start(burst=1, rate_per_s=0.001, templates=[{"name": "promo", "category": "marketing"}])
+    read = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.1"}
+    status, _, raw = await api.post(CLOUD_PATH, read, BEARER)
+    assert (status, orjson.loads(raw)) == (200, {"success": True})
+    assert (await api.stats())["accepted"] == 0
+    body: dict[str, Any] = {"messaging_product": "whatsapp", "to": "1", "type": "text", "text": {"body": "hi"}}
+    status, _, raw = await api.post("/v24.0/200/marketing_messages", body, BEARER)
+    assert (status, orjson.loads(raw)["error"]["code"]) == (400, 131055)
+    body |= {"type": "template", "template": {"name": "promo", "language": {"code": "en_US"}}}
+    del body["text"]
+    assert (await api.post("/v24.0/200/marketing_messages", body | {"product_policy": "STRICT"}, BEARER))[0] == 200
+
+
+async def test_media_are_uploaded_read_and_deleted(start: Start) -> None:
+    """A medium goes up as a form (cloud) or as bytes (v1), and comes back byte by byte until it is deleted."""
+    api = await start()
+    medium = bytes(range(256)) * 8192
+    form = aiohttp.FormData()
+    form.add_field("messaging_product", "whatsapp")
+    form.add_field("type", "image/png")
+    form.add_field("file", BytesIO(medium), content_type="image/png", filename="a.png")
+    async with api.session.post(api.simulator.url + "/v24.0/200/media", data=form, headers=BEARER) as answer:
+        name = (await answer.json())["id"]
+    _, raw = await api.call("GET", f"/v24.0/{name}")
+    known = orjson.loads(raw)
+    assert (known["file_size"], known["mime_type"]) == (len(medium), "image/png")
+    assert await api.call("GET", known["url"].removeprefix(api.simulator.url)) == (200, medium)
+    assert (await api.call("DELETE", f"/v24.0/{name}"))[0] == 200
+    assert (await api.call("DELETE", f"/v24.0/{name}"))[0] == 404
+    status, _, raw = await api.post("/v1/media", medium, BEARER | {"Content-Type": "image/png"})
+    name = orjson.loads(raw)["media"][0]["id"]
+    assert status == 200
+    assert await api.call("GET", f"/v1/media/{name}") == (200, medium)
+    assert (await api.call("GET", "/v1/media/none"))[0] == 404
+    assert (await api.post("/v24.0/200/media", b"x", BEARER))[0] == 400
+
+
+async def test_v1_endpoints(start: Start) -> None:
+    """Contacts are valid, the gateway is connected, a message is marked as read, a logout ends a token."""
+    api = await start(logins={"admin": "secret"})
+    basic = {"Authorization": "Basic " + b64encode(b"admin:secret").decode()}
+    token = orjson.loads((await api.post("/v1/users/login", b"", basic))[2])["users"][0]["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    status, _, raw = await api.post("/v1/contacts", {"blocking": "wait", "contacts": ["+1 555 010"]}, bearer)
+    assert orjson.loads(raw)["contacts"] == [{"input": "+1 555 010", "status": "valid", "wa_id": "1555010"}]
+    assert (await api.post("/v1/contacts", {}, bearer))[0] == 400
+    status, raw = await api.call("GET", "/v1/health", bearer)
+    assert (status, orjson.loads(raw)["health"]["gateway_status"]) == (200, "connected")
+    assert (await api.call("PUT", "/v1/messages/gBEG1", bearer, b'{"status":"read"}'))[0] == 200
+    assert (await api.call("PUT", "/v1/messages/gBEG1", bearer, b'{"status":"x"}'))[0] == 400
+    assert (await api.call("GET", "/v1/health", BEARER))[0] == 401
+    assert (await api.post("/v1/users/logout", b"", bearer))[0] == 200
+    assert (await api.v1(token))[0] == 401
+
+
+async def test_one_profile_alone(start: Start) -> None:
+    """With a profile the other shapes are not there."""
+    api = await start(profile="v1")
+    assert (await api.v1())[0] == 201
+    assert (await api.cloud())[0] == 404
+
+
+async def test_history_tells_what_became_of_webhooks(start: Start, receiver: Receiver) -> None:
+    """`message_history` names each status with the fate of its webhook."""
+    api = await start(webhook_url=receiver.url, webhook_delays_ms={"sent": 0}, webhook_tries=1)
+    receiver.answers = [500]
+    name = orjson.loads((await api.cloud())[2])["messages"][0]["id"]
+    async with asyncio.timeout(WAIT_S):
+        while (await api.stats())["webhooks"]["failed"] == 0:
+            await asyncio.sleep(0.01)
+    (row,) = orjson.loads((await api.call("GET", "/v24.0/200/message_history"))[1])["data"]
+    (event,) = orjson.loads((await api.call("GET", f"/v24.0/{name}/events"))[1])["data"]
+    assert (row["message_id"], row["events"]["data"]) == (name, [event])
+    assert (event["delivery_status"], event["webhook_update_state"]) == ("SENT", "FAILED")
+
+
+async def test_throughput_upgrade(start: Start, receiver: Receiver) -> None:
+    """While a number is upgraded it hears 131057; then the webhook comes and the limit is the new one."""
+    api = await start(webhook_url=receiver.url, webhook_delays_ms={})
+    assert (await api.control({"upgrade": {"number": "200", "rate_per_s": 1000, "for_s": 0.2}}))[0] == 200
+    status, _, raw = await api.cloud()
+    assert (status, orjson.loads(raw)["error"]["code"]) == (500, 131057)
+    await receiver.until(lambda: bool(receiver.posts))
+    entry = orjson.loads(receiver.posts[0][1])["entry"][0]
+    assert (entry["changes"][0]["field"], entry["changes"][0]["value"]["event"]) == (
+        "phone_number_quality_update",
+        "THROUGHPUT_UPGRADE",
+    )
+    _, raw = await api.call("GET", "/v24.0/200?fields=throughput,quality_rating")
+    assert orjson.loads(raw) == {"throughput": {"level": "HIGH"}, "quality_rating": "GREEN", "id": "200"}
+    assert (await api.call("GET", "/v24.0/200?fields=colour"))[0] == 400
+    assert (await api.stats())["senders"]["200"]["rate_per_s"] == 1000
+
+
+async def test_template_pause_ends_by_itself(start: Start, receiver: Receiver) -> None:
+    """A pause of 3 h ends after 3 h of the long clock, which may be advanced, and both ends are told."""
+    api = await start(webhook_url=receiver.url, clock_speed=20_000)
+    await api.control({"template": {"name": "promo", "status": "PAUSED"}})
+    await receiver.until(lambda: len(receiver.posts) == 2)
+    assert receiver.events() == ["PAUSED", "APPROVED"]
+    api = await start(webhook_url=receiver.url)
+    await api.control({"template": {"name": "promo", "status": "PAUSED"}})
+    await api.control({"advance_s": 3 * 3600})
+    await receiver.until(lambda: len(receiver.posts) == 4)
+    assert receiver.events()[2:] == ["PAUSED", "APPROVED"]
+    assert (await api.stats())["templates"][0]["status"] == "APPROVED"
+
+
+@pytest.mark.parametrize(
+    ("act", "field"),
+    [
+        ({"template": {"name": "promo", "quality": "RED"}}, "message_template_quality_update"),
+        ({"template": {"name": "promo", "category": "marketing"}}, "template_category_update"),
+        ({"number": {"number": "200", "event": "FLAGGED", "quality": "RED"}}, "phone_number_quality_update"),
+        ({"capability": {"limit": -1}}, "business_capability_update"),
+        ({"account": {"event": "DISABLED_UPDATE", "info": {"ban_info": {}}}}, "account_update"),
+        ({"field": {"field": "security", "value": {"event": "PIN_CHANGED"}}}, "security"),
+        ({"preference": {"from": "15550109999", "number": "200"}}, "user_preferences"),
+        ({"error": {"number": "200", "code": 130429}}, "messages"),
+    ],
+)
+async def test_events_of_the_account(start: Start, receiver: Receiver, act: dict[str, Any], field: str) -> None:
+    """Each event goes out under its field."""
+    api = await start(webhook_url=receiver.url)
+    assert (await api.control(act))[0] == 200
+    await receiver.until(lambda: bool(receiver.posts))
+    assert orjson.loads(receiver.posts[0][1])["entry"][0]["changes"][0]["field"] == field
+
+
+async def test_timed_events_happen_after_the_first_message(start: Start, receiver: Receiver) -> None:
+    """An event waits for the first message; one that cannot be applied is counted, not silent."""
+    events = [
+        TimedEvent.model_validate({"settings": {"burst": 1, "rate_per_s": 0.001}}),
+        TimedEvent.model_validate({"inbound": {"from": "1", "number": "200"}}),
+        TimedEvent.model_validate({"since": "start", "expire_tokens": True}),
+    ]
+    api = await start(events=events)
+    assert (await api.stats())["events"] == {"done": 1, "refused": 0}
+    await api.cloud()
+    async with asyncio.timeout(WAIT_S):
+        while (await api.stats())["events"] != {"done": 2, "refused": 1}:
+            await asyncio.sleep(0.01)
+    assert (await api.stats())["senders"]["200"]["burst"] == 1
+
+
+async def test_handshake_of_a_subscription(start: Start, receiver: Receiver) -> None:
+    """`verify` asks the receiver with challenge and token, and tells whether the challenge came back."""
+    api = await start(webhook_url=receiver.url)
+    for token, is_right in (("my-token", True), ("another", False)):
+        _, answer = await api.control({"verify": {"number": "200", "token": token}})
+        assert (answer["verify"]["verified"], answer["verify"]["status"]) == (is_right, 200 if is_right else 403)
+    assert (await (await start()).control({"verify": {"number": "200", "token": "x"}}))[0] == 400
+
+
+@pytest.mark.parametrize("mode", ["wrong", "none"])
+async def test_signatures_may_be_wrong(start: Start, receiver: Receiver, secret_file: Path, mode: str) -> None:
+    """A signature is wrong or missing if a receiver is to be tried with it."""
+    api = await start(
+        webhook_url=receiver.url, webhook_secret_file=secret_file, webhook_signature=mode, webhook_delays_ms={"sent": 0}
+    )
+    await api.cloud()
+    await receiver.until(lambda: bool(receiver.posts))
+    _, raw, signed = receiver.posts[0]
+    assert signed != signature(SECRET, raw)
+    assert (signed is None) == (mode == "none")
+
+
+async def test_updates_gather_into_full_batches(start: Start, receiver: Receiver) -> None:
+    """With a time to gather, updates of a number go out together, up to 1,000."""
+    api = await start(
+        webhook_url=receiver.url, webhook_delays_ms={"sent": 0}, webhook_gather_ms=300, webhook_batch=1000, burst=500
+    )
+    for _ in range(40):
+        await api.cloud()
+    await receiver.until(lambda: len(receiver.cloud_statuses()) == 40)
+    assert len(receiver.posts) < 10
+
+
+async def test_a_bad_receiver_holds_up_nobody(start: Start, receiver: Receiver) -> None:
+    """While webhooks of one number wait for another try, those of another go out."""
+    api = await start(
+        webhook_url=receiver.url, webhook_urls={"201": "http://127.0.0.1:1/"}, webhook_delays_ms={"sent": 0},
+        webhook_concurrency=1, webhook_retry_s=3600, webhook_retry_s_max=3600,
+    )  # fmt: skip
+    body = {"messaging_product": "whatsapp", "to": "1", "type": "text", "text": {"body": "hi"}}
+    await api.post("/v24.0/201/messages", body, BEARER)
+    await api.cloud()
+    await receiver.until(lambda: bool(receiver.posts))
+    assert (await api.stats())["webhooks"]["queued"] == 1
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])

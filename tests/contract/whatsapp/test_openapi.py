@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from pipeline.simulator.answers import error_body, success_body
-from pipeline.simulator.requests import read_message
+from pipeline.simulator.messages import read_message
 from pipeline.whatsapp.bodies import check_message
 from pipeline.whatsapp.codes import CODES
 from pipeline.whatsapp.profiles import PROFILES

@@ -10,9 +10,11 @@ import pytest
 from pipeline.simulator.answers import login_body
 from pipeline.simulator.limits import NS_PER_S
 from pipeline.simulator.meters import Meters
-from pipeline.simulator.referee import Arrival, Referee, Verdict
+from pipeline.simulator.parts import FaultKind, Profile, RateLimit, SpellSettings
+from pipeline.simulator.referee import Referee
 from pipeline.simulator.requests import Route
-from pipeline.simulator.settings import FaultKind, Profile, RateLimit, SimulatorSettings, SpellSettings
+from pipeline.simulator.settings import SimulatorSettings
+from pipeline.simulator.verdicts import Arrival, Verdict
 
 S = NS_PER_S
 CLOUD = Route("messages", "cloud", "200")
@@ -233,7 +235,7 @@ def test_other_endpoints_have_buckets_of_their_own() -> None:
     referee = _referee()
     for path in ("/v24.0/200/media", "/v24.0/200/templates"):
         where = Arrival(0, 0.0, Route("other", "cloud"), path, "token", b"")
-        verdicts = [referee.judge_other(where, Verdict(404, b"{}", 2500)) for _ in range(62)]
+        verdicts = [referee.judge_other(where, lambda: Verdict(404, b"{}", 2500)) for _ in range(62)]
         assert [verdict.status for verdict in verdicts] == [404] * 60 + [429] * 2
     assert sum(_judge(referee).accepted for _ in range(90)) == 80
     assert referee.ledger.row(0).profile == "other"

@@ -7,11 +7,13 @@ import base64
 import orjson
 import pytest
 
-from pipeline.simulator.requests import Route, basic_login, clean, credential, read_message, route
-from pipeline.simulator.settings import Profile
+from pipeline.simulator.messages import read_message
+from pipeline.simulator.parts import Profile
+from pipeline.simulator.requests import Route, basic_login, clean, credential, route
 
 TEMPLATE = {
     "name": "order_shipped",
+    "language": {"code": "en_US"},
     "components": [{"type": "header"}, {"type": "body", "parameters": [{"type": "text", "text": "4711"}]}],
 }
 
@@ -19,14 +21,28 @@ TEMPLATE = {
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
-        ("POST", "/v24.0/2000/messages", Route("messages", "cloud", "2000")),
-        ("POST", "/a/b/v9.1/2000/messages", Route("messages", "cloud", "2000")),
+        ("POST", "/v24.0/2000/messages", Route("messages", "cloud", "2000", version=24.0)),
+        ("POST", "/a/b/v9.1/2000/messages", Route("messages", "cloud", "2000", version=9.1)),
+        ("POST", "/v24.0/2000/marketing_messages", Route("marketing", "cloud", "2000", version=24.0)),
+        ("GET", "/v24.0/2000", Route("item", "cloud", item="2000", version=24.0)),
+        ("DELETE", "/v24.0/2000", Route("delete", "cloud", item="2000", version=24.0)),
+        ("GET", "/v24.0/2000/message_history", Route("history", "cloud", "2000", version=24.0)),
+        ("GET", "/v24.0/wamid.1/events", Route("events", "cloud", item="wamid.1", version=24.0)),
+        ("POST", "/marketing_messages", Route("marketing", "360dialog")),
+        ("POST", "/media", Route("media", "360dialog")),
+        ("PUT", "/v1/messages/gBEG1", Route("mark_read", "v1", item="gBEG1")),
+        ("POST", "/v1/users/logout", Route("logout", "v1")),
+        ("GET", "/v1/health", Route("health", "v1")),
+        ("POST", "/v1/media", Route("media", "v1")),
+        ("GET", "/v1/media/1", Route("item", "v1", item="1")),
         ("POST", "/v1/messages", Route("messages", "v1")),
         ("POST", "/messages", Route("messages", "360dialog")),
         ("POST", "/v1/users/login", Route("login", "v1")),
         ("GET", "/v24.0/2000/messages", Route("other", "cloud")),
-        ("POST", "/v1/contacts", Route("other", "v1")),
-        ("POST", "/v24.0/2000/media", Route("other", "cloud")),
+        ("POST", "/v1/contacts", Route("contacts", "v1")),
+        ("POST", "/v24.0/2000/media", Route("media", "cloud", "2000", version=24.0)),
+        ("POST", "/v24.0/2000/nothing", Route("other", "cloud")),
+        ("POST", "/v1/nothing", Route("other", "v1")),
     ],
 )
 def test_route_by_path(method: str, path: str, expected: Route) -> None:
@@ -83,7 +99,7 @@ def test_cloud_message_may_go_to_a_user_id() -> None:
 
 def test_v1_message_defaults_to_text_and_has_no_callback() -> None:
     """On v1 `type` may be missing and there is no callback field."""
-    message = read_message("v1", b'{"to":"1","text":{"body":"hi"},"biz_opaque_callback_data":"x"}')
+    message = read_message("v1", b'{"to":"1","text":{"body":"hi"},"biz_opaque_callback_data":"x"}', strict=False)
     assert (message.problem, message.type, message.text, message.callback) == (None, "text", "hi", "")
 
 
@@ -95,7 +111,7 @@ def test_v1_message_defaults_to_text_and_has_no_callback() -> None:
         ("cloud", b'{"to":"1","type":"text","text":{"body":"x"}}', 100),
         ("cloud", b'{"messaging_product":"whatsapp","type":"text","text":{"body":"x"}}', 131008),
         ("cloud", b'{"messaging_product":"whatsapp","to":"1"}', 131008),
-        ("cloud", b'{"messaging_product":"whatsapp","to":"1","type":"hsm","hsm":{"a":1}}', 100),
+        ("cloud", b'{"messaging_product":"whatsapp","to":"1","type":"hsm","hsm":{"a":1}}', 131051),
         ("cloud", b'{"messaging_product":"whatsapp","to":"1","type":"text"}', 131008),
         ("cloud", b'{"messaging_product":"whatsapp","to":"1","type":"text","text":"x"}', 131009),
         ("cloud", b'{"messaging_product":"whatsapp","to":"1","type":"text","text":{"body":7}}', 131008),

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.simulator.control import ControlRequest, changed, problems
-from pipeline.simulator.settings import ForcedError, LiveSettings, SimulatorSettings
+from pipeline.simulator.parts import ForcedError
+from pipeline.simulator.settings import LiveSettings, SimulatorSettings
 
 
 @pytest.mark.parametrize(

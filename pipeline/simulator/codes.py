@@ -1,0 +1,128 @@
+"""How each error code is told: its usual HTTP status, a title, details. Data, in our own words.
+
+Statuses: whatsapp-api.md §2.5 (cloud; where sources differ the newer one) and §1.3–1.4 (v1, mostly a guess there).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How a code is told: its usual HTTP status, its title, its details."""
+
+    status: int
+    title: str
+    details: str
+
+
+CLOUD = {
+    0: Fault(401, "AuthException", "The token is not valid."),
+    1: Fault(400, "API Unknown", "Invalid request or possible server error."),
+    2: Fault(503, "API Service", "Temporary because of downtime or overload."),
+    3: Fault(500, "API Method", "Capability or permission problem."),
+    4: Fault(429, "API Too Many Calls", "The app has reached its API call rate limit."),
+    10: Fault(403, "Permission Denied", "Permission is not granted or was removed."),
+    33: Fault(400, "Parameter value is not valid", "The business number was deleted."),
+    100: Fault(400, "Invalid parameter", "A parameter is not supported or misspelled."),
+    104: Fault(401, "Access token is missing", "A token is required."),
+    190: Fault(401, "Access token has expired", "The token is not valid."),
+    200: Fault(403, "Permissions error", "Permission is not granted or was removed."),
+    368: Fault(403, "Temporarily blocked for policies violations", "The account is restricted."),
+    613: Fault(429, "Calls exceeded the rate limit", "Too many calls."),
+    2500: Fault(404, "Unknown path components", "There is no such endpoint."),
+    80007: Fault(429, "Rate limit issues", "The business account has reached its rate limit."),
+    130403: Fault(400, "User is blocked", "The business has blocked this user."),
+    130429: Fault(429, "Rate limit hit", "Cloud API message throughput has been reached."),
+    130472: Fault(400, "User is part of an experiment", "Marketing messages are withheld from this user."),
+    130497: Fault(403, "Restricted country", "The account may not message users in this country."),
+    131000: Fault(500, "Something went wrong", "Unknown error; try again."),
+    131005: Fault(403, "Access denied", "Permission is missing."),
+    131008: Fault(400, "Required parameter is missing", "A required parameter is missing."),
+    131009: Fault(400, "Parameter value is not valid", "A parameter value is not valid."),
+    131016: Fault(503, "Service unavailable", "The service is temporarily unavailable."),
+    131021: Fault(400, "Recipient cannot be sender", "Sender and recipient are the same number."),
+    131026: Fault(400, "Message undeliverable", "The recipient cannot receive this message."),
+    131030: Fault(400, "Recipient not in allowed list", "A test number writes only to numbers of its list."),
+    131031: Fault(403, "Account has been locked", "The account is locked."),
+    131037: Fault(400, "Display name not approved", "The number needs an approved display name."),
+    131042: Fault(400, "Business eligibility payment issue", "There is a problem with the payment method."),
+    131044: Fault(400, "Business eligibility issue", "There is a problem with the payment method."),
+    131045: Fault(500, "Incorrect certificate", "Registration of the number failed."),
+    131047: Fault(400, "Re-engagement message", "More than 24 hours have passed since the recipient last replied."),
+    131048: Fault(429, "Spam rate limit hit", "Too many earlier messages were blocked or flagged."),
+    131049: Fault(400, "Not delivered", "Withheld to keep the ecosystem healthy."),
+    131050: Fault(400, "User has stopped marketing messages", "The recipient takes no marketing messages."),
+    131051: Fault(400, "Unsupported message type", "The message type is not supported."),
+    131052: Fault(400, "Media download error", "The medium could not be downloaded."),
+    131053: Fault(400, "Media upload error", "The medium could not be uploaded."),
+    131055: Fault(400, "Method not allowed", "Only marketing templates are sent here."),
+    131056: Fault(429, "Pair rate limit hit", "Too many messages to this recipient in a short time."),
+    131057: Fault(500, "Account in maintenance mode", "The account is in maintenance mode."),
+    131060: Fault(400, "Message unavailable", "The message is not available any more."),
+    131062: Fault(400, "Recipient not supported", "This kind of message needs a phone number."),
+    131063: Fault(400, "Marketing is disabled", "Marketing templates are disabled here for this account."),
+    131064: Fault(400, "Messaging limit", "Templates were put into wrong categories."),
+    132000: Fault(400, "Template parameter count mismatch", "The number of parameters does not match."),
+    132001: Fault(404, "Template does not exist", "There is no such template in that language."),
+    132005: Fault(400, "Template text too long", "The text is too long with its parameters."),
+    132007: Fault(400, "Template policy violated", "The content violates a policy."),
+    132012: Fault(400, "Template parameter format mismatch", "The format of a parameter does not match."),
+    132015: Fault(400, "Template is paused", "The template is paused because of low quality."),
+    132016: Fault(400, "Template is disabled", "The template was paused too often and is disabled for good."),
+    132018: Fault(400, "Template parameters are not valid", "A parameter of the template is not valid."),
+    132068: Fault(400, "Flow is blocked", "The flow is blocked."),
+    132069: Fault(400, "Flow is throttled", "The flow is throttled."),
+    133004: Fault(503, "Server temporarily unavailable", "The server is temporarily unavailable."),
+    133010: Fault(400, "Number is not registered", "The number is not registered."),
+    133016: Fault(429, "Too many registrations", "The number was registered too often."),
+    134100: Fault(400, "Only marketing messages", "Only marketing templates are sent here."),
+    134101: Fault(400, "Template is syncing", "The template can be used in some minutes."),
+    134102: Fault(500, "Template unavailable", "The template cannot be used."),
+    135000: Fault(400, "Generic user error", "Unknown error with the parameters."),
+    137000: Fault(400, "Identity changed", "The recipient's identity may have changed."),
+    2494100: Fault(500, "Number in maintenance mode", "The number is in maintenance mode."),
+}
+V1 = {
+    400: Fault(400, "Media download error", ""),
+    402: Fault(400, "Business eligibility problem", ""),
+    408: Fault(400, "Message is not valid any more", ""),
+    410: Fault(400, "Message expired", ""),
+    429: Fault(429, "Rate limit hit", ""),
+    470: Fault(400, "Message failed to send because more than 24 hours have passed", ""),
+    471: Fault(400, "Spam rate limit hit", "Too many earlier messages were blocked or flagged."),
+    472: Fault(400, "User is part of an experiment", ""),
+    480: Fault(400, "Recipient identity may have changed", ""),
+    500: Fault(500, "Message failed to send because of an unknown error", ""),
+    501: Fault(400, "Message type is not supported", ""),
+    1000: Fault(500, "Generic error", "Try again."),
+    1001: Fault(400, "Message too long", "The message is too long."),
+    1002: Fault(400, "Recipient type is not valid", "The recipient type is not valid."),
+    1004: Fault(400, "Resource already exists", ""),
+    1005: Fault(401, "Access denied", "The token is not valid."),
+    1006: Fault(404, "Resource not found", "unknown contact"),
+    1008: Fault(400, "Required parameter is missing", "A required parameter is missing."),
+    1009: Fault(400, "Parameter value is not valid", "A parameter value is not valid."),
+    1010: Fault(400, "Parameter is not required", "A parameter is not required."),
+    1011: Fault(503, "Service not ready", "Try again."),
+    1013: Fault(400, "User is not valid", "The recipient has no WhatsApp account."),
+    1014: Fault(500, "Internal error", "The number is offline."),
+    1015: Fault(429, "Too many requests", "Too many requests."),
+    1016: Fault(503, "System overloaded", "The system is overloaded."),
+    1023: Fault(500, "Database error", "Try again."),
+    1025: Fault(400, "Request not valid", "The request is not valid."),
+    1026: Fault(400, "Receiver incapable", "The recipient cannot receive this message."),
+    1031: Fault(403, "Sender account has been locked", "The account is locked."),
+    2000: Fault(400, "Template parameter count mismatch", "The number of parameters does not match."),
+    2001: Fault(404, "Template missing", "There is no such template in that language."),
+    2004: Fault(400, "Template parameter too long", "A parameter is too long."),
+    2005: Fault(400, "Template text too long", "The text is too long with its parameters."),
+    2012: Fault(400, "Template parameter format mismatch", "The format of a parameter does not match."),
+    2015: Fault(400, "Number of sections is not valid", "The number of sections is not valid."),
+    2016: Fault(400, "Number of rows is not valid", "The number of rows is not valid."),
+    2023: Fault(400, "Number of products is not valid", "The number of products is not valid."),
+    2061: Fault(400, "Template is paused", "The template is paused because of low quality."),
+    2062: Fault(400, "Template is disabled", "The template is disabled for good."),
+}
+UNKNOWN = Fault(400, "Error", "No more is known of this code.")

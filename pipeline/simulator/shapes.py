@@ -1,0 +1,191 @@
+"""What may stand in the content of a message: plain types. Data only, written from the facts, shared with nobody.
+
+This is the simulator's own judgement of bodies, as independent of the pipeline's checks as its buckets are of the
+pipeline's limiter. Limits: whatsapp-api.md §1.2 (v1), §2.2 (cloud).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Words = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Short = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]", max_length=2048)]
+Caption = Annotated[str, StringConstraints(max_length=1024)]
+MessageId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class Shape(BaseModel):
+    """An object that has no other fields than these, of exactly these types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Text(Shape):
+    """A text; `preview_url` is beside it on v1."""
+
+    body: Words
+    preview_url: bool | None = None
+
+
+class V1Text(Shape):
+    """A text of v1."""
+
+    body: Words
+
+
+class Media(Shape):
+    """An uploaded medium or a link to one; `provider` names a media provider of v1."""
+
+    id: Short | None = None
+    link: Link | None = None
+    provider: Any = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Media:
+        if (self.id is None) == (self.link is None):
+            raise ValueError("exactly one of id and link is required")
+        return self
+
+
+class Captioned(Media):
+    """Image or video."""
+
+    caption: Caption | None = None
+
+
+class Document(Captioned):
+    """A document with the name that it is shown under."""
+
+    filename: Short | None = None
+
+
+Degrees = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,3}(\.[0-9]+)?$")] | float | int
+
+
+class Location(Shape):
+    """A place. Meta's OpenAPI has strings here, its examples numbers."""
+
+    latitude: Degrees
+    longitude: Degrees
+    name: Short | None = None
+    address: Short | None = None
+
+    @model_validator(mode="after")
+    def _is_on_earth(self) -> Location:
+        if not (abs(float(self.latitude)) <= 90 and abs(float(self.longitude)) <= 180):
+            raise ValueError("latitude is -90 to 90, longitude -180 to 180")
+        return self
+
+
+class V1Location(Location):
+    """A place on v1, where all four fields are required."""
+
+    latitude: float | int
+    longitude: float | int
+    name: Short
+    address: Short
+
+
+class Reaction(Shape):
+    """A reaction; an empty emoji takes it back."""
+
+    message_id: MessageId
+    emoji: Annotated[str, StringConstraints(max_length=32)]
+
+
+class Context(Shape):
+    """The quoted message."""
+
+    message_id: MessageId
+
+
+class _Name(Shape):
+    formatted_name: Short
+    first_name: Short | None = None
+    last_name: Short | None = None
+    middle_name: Short | None = None
+    suffix: Short | None = None
+    prefix: Short | None = None
+
+    @model_validator(mode="after")
+    def _has_a_part(self) -> _Name:
+        if not (self.first_name or self.last_name or self.middle_name or self.suffix or self.prefix):
+            raise ValueError("one more part of the name beside formatted_name is required")
+        return self
+
+
+class _Phone(Shape):
+    phone: Short
+    type: Short | None = None
+    wa_id: Short | None = None
+
+
+class _Email(Shape):
+    email: Short
+    type: Short | None = None
+
+
+class _Url(Shape):
+    url: Short
+    type: Short | None = None
+
+
+class _Address(Shape):
+    street: Short | None = None
+    city: Short | None = None
+    state: Short | None = None
+    zip: Short | None = None
+    country: Short | None = None
+    country_code: Short | None = None
+    type: Short | None = None
+
+
+class _Organisation(Shape):
+    company: Short | None = None
+    department: Short | None = None
+    title: Short | None = None
+
+
+class Contact(Shape):
+    """A contact card."""
+
+    name: _Name
+    birthday: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
+    phones: list[_Phone] = []
+    emails: list[_Email] = []
+    urls: list[_Url] = []
+    addresses: list[_Address] = []
+    org: _Organisation | None = None
+
+
+# The OpenAPI has 1 to 5, the On-Premises reference no maximum.
+Contacts = Annotated[list[Contact], Field(min_length=1, max_length=5)]
+V1Contacts = Annotated[list[Contact], Field(min_length=1)]
+
+
+class _HsmLanguage(Shape):
+    policy: Literal["deterministic"]
+    code: Short
+
+
+class _HsmMoney(Shape):
+    currency_code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    amount_1000: int
+
+
+class _HsmParameter(Shape):
+    default: Words
+    currency: _HsmMoney | None = None
+    date_time: dict[str, Any] | None = None
+
+
+class Hsm(Shape):
+    """The template message of v1 clients before 2.39."""
+
+    namespace: Short
+    element_name: Short
+    language: _HsmLanguage
+    localizable_params: list[_HsmParameter] = []

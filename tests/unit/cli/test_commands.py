@@ -175,6 +175,18 @@ def test_simulator_options_become_its_settings() -> None:
     assert settings.spells[0].retry_after == "auto"
 
 
+def test_simulator_scenario_is_read_and_named(run: Run, tmp_path: Path) -> None:
+    """A scenario gives settings, options win over it, and a wrong one exits 78 with file and key."""
+    path = tmp_path / "storm.toml"
+    path.write_text("burst = 3\nseed = 9\n[[events]]\nexpire_tokens = true\n")
+    settings = settings_of({"profile": "cloud", "burst": 5}, (), path)
+    assert (settings.profile, settings.burst, settings.seed, len(settings.events)) == ("cloud", 5, 9, 1)
+    path.write_text("bursts = 3\n")
+    result = run("simulator", "--scenario", str(path))
+    assert result.exit_code == 78
+    assert "storm.toml: bursts" in result.stderr
+
+
 def test_schemas_check_exits_65_on_drift(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drift is listed and exits 65; no drift exits 0."""
     monkeypatch.setattr(schemas, "drift", lambda folder: [f"{folder.name}/request-1.json differs"])

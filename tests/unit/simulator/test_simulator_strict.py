@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from pipeline.simulator import strict
 from pipeline.simulator.messages import READ, read_message
 from pipeline.simulator.parts import Profile
 from pipeline.whatsapp.profiles import PROFILES
+from tests.unit.test_imports import imports_of
 
 CASES = sorted((Path(__file__).parents[2] / "contract" / "whatsapp" / "bodies").glob("*.json"))
 TO = "15550109999"
@@ -116,3 +118,15 @@ def test_mark_read_is_no_message(body: dict[str, object], code: int | None) -> N
     message = read_message("cloud", orjson.dumps({"messaging_product": "whatsapp", **body}))
     assert message.type == READ
     assert (message.problem or (None,))[0] == code
+
+
+def test_the_judge_shares_no_rule_with_the_pipeline() -> None:
+    """The simulator imports neither the pipeline's bodies and codes nor its limiter: it could not judge them."""
+    room = Path(strict.__file__).parent
+    found = [
+        module
+        for path in room.glob("*.py")
+        for module, _ in imports_of(path)
+        if module.startswith(("pipeline.whatsapp", "pipeline.throttle"))
+    ]
+    assert found == []

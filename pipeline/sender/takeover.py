@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from pipeline.errors import InvariantBroken
 from pipeline.logs import Repeats
 from pipeline.records.ledger import ledger_record
 from pipeline.sender.attempt_age import AGE_MIN_S
+from pipeline.sender.collector import Collector
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.intake import Intake
@@ -30,6 +32,8 @@ from pipeline.throttle.bucket import Bucket, inherited_tokens
 log = structlog.get_logger(__name__)
 
 INTAKE_LOOK_S = 0.02
+LONG_HISTORY_RECORDS = 10_000
+"""From here on the cycle collector costs more than a moment."""
 READ_RECORDS = 10_000
 """Of a delayed topic at a time: so many are held twice for a moment."""
 TAKE_RECORDS = 200
@@ -45,6 +49,7 @@ class Takeover:
     ) -> None:  # fmt: skip
         self._ctx, self._finish, self._scheduling, self._intake = ctx, finish, scheduling, intake
         self._reader, self._account_follower, self._group = reader, account_follower, group
+        self._collector = Collector()
         self._ready = [ctx.settings.topic(name) for name in READY]
         self._delayed = [ctx.settings.topic(name) for name in DELAYED]
 
@@ -126,7 +131,9 @@ class Takeover:
             if needed <= start:
                 start, state = needed, LedgerState(generation)
             state.last_attempt_ms = last_ms
-        self._reader.read(lane.partition, start, end, state.apply)
+        is_long = end - start >= LONG_HISTORY_RECORDS
+        with self._collector.paused() if is_long else nullcontext():
+            self._reader.read(lane.partition, start, end, state.apply)
         return state, end
 
     def _read_on(self, lane: Lane, state: LedgerState, start: int, end: int) -> int:

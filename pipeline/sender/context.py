@@ -43,6 +43,9 @@ class Stream(Protocol):
     def resume(self, tp: tuple[str, int]) -> None:
         """Fetch it again."""
 
+    def skip_to(self, tp: tuple[str, int], offset: int) -> None:
+        """Deliver a paused partition from here on: what stands before was opened in its window already."""
+
     def committed(self, tp: tuple[str, int]) -> int | None:
         """What this process committed for a partition; None: nothing yet."""
 

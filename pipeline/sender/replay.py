@@ -1,4 +1,5 @@
-"""Reading a lane's ledger back: at take-over from the mark, and its tail while ids of unknown outcome are open.
+"""Reading a lane back: its ledger at take-over from the mark, and its tail while ids of unknown outcome are open; what
+waits on its delayed topics.
 
 Blocking reads by librdkafka in a thread, in batches; the fold itself is `ledger_state`. No group, no commits.
 """
@@ -55,7 +56,9 @@ class Standing:
 
 
 class LedgerReader:
-    """Blocking reads of one ledger topic; each call uses a consumer of its own, so any thread may call."""
+    """Blocking reads of one ledger topic, and of the other topics of a lane; each call uses a consumer of its own, so
+    any thread may call.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -68,26 +71,42 @@ class LedgerReader:
             KafkaException: Kafka cannot be reached.
             TimeoutError: it stopped giving records before the end.
         """
+
+        def fold(batch: list[Any]) -> None:
+            for message in batch:
+                record = _record(message)
+                if record is not None:
+                    apply(record, message.offset(), message.timestamp()[1])
+
+        return self._read(self._topic, partition, start, end, fold)
+
+    def messages(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Any], int]:
+        """All records of [start, end) that Kafka still has, of any topic, and the offset after the last one.
+
+        Raises:
+            KafkaException: Kafka cannot be reached.
+            TimeoutError: it stopped giving records before the end.
+        """
+        found: list[Any] = []
+        return found, self._read(topic, partition, start, end, found.extend)
+
+    def _read(self, topic: str, partition: int, start: int, end: int, take: Callable[[list[Any]], None]) -> int:
         if start >= end:
             return start
         consumer = Consumer(reader_conf(self._settings.kafka, **{"enable.partition.eof": False}))
         try:
             # Retention may have taken the beginning, or all of it: then nothing would ever come.
-            low, _ = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=KAFKA_TIMEOUT_S)
+            low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=KAFKA_TIMEOUT_S)
             position, empty = max(start, int(low)), 0
-            consumer.assign([TopicPartition(self._topic, partition, position)])
+            consumer.assign([TopicPartition(topic, partition, position)])
             while position < end:
                 # What is asked for is waited for: not more than there is, or each reading would end with a wait.
                 batch = consumer.consume(min(BATCH_RECORDS, end - position), POLL_S)
                 empty = 0 if batch else empty + 1
                 if empty > EMPTY_POLLS_MAX:
-                    raise TimeoutError(f"{self._topic}/{partition}: no records from {position} on, end is {end}")
-                for message in batch:
-                    if message.error() is None and message.offset() < end:
-                        record = _record(message)
-                        if record is not None:
-                            apply(record, message.offset(), message.timestamp()[1])
-                position = max(position, consumer.position([TopicPartition(self._topic, partition)])[0].offset)
+                    raise TimeoutError(f"{topic}/{partition}: no records from {position} on, end is {end}")
+                take([message for message in batch if message.error() is None and message.offset() < end])
+                position = max(position, consumer.position([TopicPartition(topic, partition)])[0].offset)
             return position
         finally:
             consumer.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from pipeline.errors import InvariantBroken
 from pipeline.logs import Repeats
 from pipeline.records.ledger import ledger_record
 from pipeline.sender.attempt_age import AGE_MIN_S
+from pipeline.sender.collector import Collector
 from pipeline.sender.context import KAFKA_RETRY_S, Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.intake import Intake
@@ -30,6 +32,12 @@ from pipeline.throttle.bucket import Bucket, inherited_tokens
 log = structlog.get_logger(__name__)
 
 INTAKE_LOOK_S = 0.02
+LONG_HISTORY_RECORDS = 10_000
+"""From here on the cycle collector costs more than a moment."""
+READ_RECORDS = 10_000
+"""Of a delayed topic at a time: so many are held twice for a moment."""
+TAKE_RECORDS = 200
+"""Taken in within one step of the loop: some 10 ms."""
 
 
 class Takeover:
@@ -41,6 +49,7 @@ class Takeover:
     ) -> None:  # fmt: skip
         self._ctx, self._finish, self._scheduling, self._intake = ctx, finish, scheduling, intake
         self._reader, self._account_follower, self._group = reader, account_follower, group
+        self._collector = Collector()
         self._ready = [ctx.settings.topic(name) for name in READY]
         self._delayed = [ctx.settings.topic(name) for name in DELAYED]
 
@@ -51,6 +60,8 @@ class Takeover:
             AssignmentLost: the lane was closed meanwhile.
         """
         began_s = self._ctx.steady_s()
+        for topic in self._delayed:
+            self._ctx.stream.pause((topic, lane.partition))  # until step 4 has read them
         await self._account_follower.caught_up.wait()
         # Step 1: read the ledger from the mark, or from the dedupe window, whichever comes first; or read on.
         kept = self._ctx.kept.pop(lane.partition, None)
@@ -70,9 +81,9 @@ class Takeover:
             is_ours = state.opened_by(lane.generation) == receipt.offset
         lane.ledger = state
         lane.tail_offset = receipt.offset + 1
-        # Step 4: who waits. The delayed topics come through the stream; nothing goes before they are read to their end.
+        # Step 4: who waits. Nothing goes before the delayed topics are read to their end.
         standings = await self._until_kafka_answers(lane, self._standings, lane)
-        if await self._delayed_read(lane, standings):
+        if await self._read_delayed(lane, standings):
             drop_written_events(state, standings, self._copied(lane))
         await self._unknown_read(lane, standings)
         # Step 5: the bucket, empty at the last attempt's broker time and refilled since; pair buckets likewise.
@@ -120,7 +131,9 @@ class Takeover:
             if needed <= start:
                 start, state = needed, LedgerState(generation)
             state.last_attempt_ms = last_ms
-        self._reader.read(lane.partition, start, end, state.apply)
+        is_long = end - start >= LONG_HISTORY_RECORDS
+        with self._collector.paused() if is_long else nullcontext():
+            self._reader.read(lane.partition, start, end, state.apply)
         return state, end
 
     def _read_on(self, lane: Lane, state: LedgerState, start: int, end: int) -> int:
@@ -130,22 +143,39 @@ class Takeover:
     def _standings(self, lane: Lane) -> dict[str, Standing]:
         return self._reader.standings(self._group, [*self._ready, *self._delayed], lane.partition)
 
-    async def _delayed_read(self, lane: Lane, standings: dict[str, Standing]) -> bool:
-        """Wait until the delayed topics are read; False: there is more on them than a window holds."""
-        whole, windows = True, self._ctx.stream.windows
+    async def _read_delayed(self, lane: Lane, standings: dict[str, Standing]) -> bool:
+        """Take in what waits on the delayed topics; False: there is more on them than a window holds.
+
+        They are read here, in batches, as the stream needs many times as long to bring a record. It goes on where this
+        ends: all that stands before is in its windows, and what it should bring twice is known there.
+        """
+        whole, stream = True, self._ctx.stream
         for topic in self._delayed:
-            standing = standings[topic]
-            while standing.end > standing.committed:
-                await self._ctx.ours(lane)
-                window = windows.of((topic, lane.partition))
-                last = window.last_opened if window is not None else None
-                if last is not None and last >= standing.end - 1:
-                    break
-                if window is not None and len(window) >= DELAYED_WINDOW_HIGH:
+            tp, position, end = (topic, lane.partition), standings[topic].committed, standings[topic].end
+            while position < end:
+                window = stream.windows.of(tp)
+                room = DELAYED_WINDOW_HIGH - (len(window) if window is not None else 0)
+                if room <= 0:
                     whole = False
                     break
-                await asyncio.sleep(INTAKE_LOOK_S)
+                until = min(end, position + min(room, READ_RECORDS))
+                read = self._reader.messages
+                batch, position = await self._until_kafka_answers(lane, read, topic, lane.partition, position, until)
+                await self._take(lane, tp, batch)
+            await self._ctx.ours(lane)
+            stream.skip_to(tp, position)
+            if tp not in lane.paused:
+                stream.resume(tp)
         return whole
+
+    async def _take(self, lane: Lane, tp: tuple[str, int], batch: list[Any]) -> None:
+        for first in range(0, len(batch), TAKE_RECORDS):
+            await self._ctx.ours(lane)  # the partition may have got another lane meanwhile
+            for message in batch[first : first + TAKE_RECORDS]:
+                self._intake.take(
+                    *tp, message.offset(), message.timestamp()[1], message.key(), message.value(), message.headers()
+                )
+            await asyncio.sleep(0)
 
     def _copied(self, lane: Lane) -> set[str]:
         delayed = self._scheduling.is_delayed

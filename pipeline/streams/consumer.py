@@ -104,18 +104,28 @@ class HardenedConsumer(driver.Consumer):
 
     # -- back-pressure, apart from that of Faust's own queues -----------------------------------------------------
     def pause(self, tp: TP) -> None:
-        """Fetch no more of a partition; what was fetched is still delivered."""
+        """Fetch no more of a partition, be it that its stream has not begun; what was fetched is still delivered."""
         self._paused_by_us.add(tp)
-        self.on_buffer_full(tp)
+        self._buffered_partitions.add(tp)
+        self._get_active_partitions().discard(tp)
 
     def resume(self, tp: TP) -> None:
         """Fetch it again, at once."""
         self._paused_by_us.discard(tp)
         self.on_buffer_drop(tp)
 
+    def skip_to(self, tp: TP, offset: int) -> None:
+        """Deliver a paused partition from here on; before the stream begins, `perform_seek` does it."""
+        if tp in self.assignment() and tp not in self._paused_partitions:
+            self._thread.seek(tp, offset)
+            self._read_offset[tp] = offset or None
+
     def on_buffer_drop(self, tp: TP) -> None:
-        """Faust's queue has drained: resume, unless the partition is paused by `pause`."""
+        """Faust's queue has drained: resume, unless the partition is paused by `pause`, or its stream has not begun."""
         if tp in self._paused_by_us:
+            return
+        if tp in self._paused_partitions:
+            self._buffered_partitions.discard(tp)
             return
         super().on_buffer_drop(tp)
         self._resumed.set()
@@ -152,19 +162,22 @@ class HardenedConsumer(driver.Consumer):
         super().resume_flow()
         later, self._to_resume = self._to_resume, set()
         super().resume_partitions(later)
+        self._get_active_partitions().difference_update(self._paused_by_us)
 
     async def perform_seek(self) -> None:
-        """Begin each stream partition where the group has committed, else at its beginning.
+        """Begin each stream partition where the group has committed, else at its beginning; behind what is known.
 
         Faust leaves a partition without a commit where its fetcher happens to stand, behind what it has dropped; and
         it asks for one partition after the other, seconds for many.
         """
         streams = [tp for tp in self.app.held if not self._is_changelog_tp(tp)]
-        starts = await self._thread.call_thread(_seek_all, self._thread._consumer, streams)
+        windows = self.app.windows
+        known = {tp: windows.next_of(tp) for tp in streams}
+        starts = await self._thread.call_thread(_seek_all, self._thread._consumer, known)
         for tp, start in starts.items():
-            self._read_offset[tp] = start or None
+            self._read_offset[tp] = max(start, known[tp]) or None
             self._committed_offset[tp] = start or None
-            self.app.windows.expect((tp.topic, tp.partition), start)
+            windows.expect((tp.topic, tp.partition), start)
 
     async def _unfetch(self, records: Any, active: set[TP] | None) -> None:
         """Go back to what was fetched, but would not be delivered: the base class drops it and goes on behind it."""
@@ -346,14 +359,15 @@ def _wake_fetch(consumer: Any) -> None:
             fetcher._notify(waiter)
 
 
-async def _seek_all(consumer: Any, streams: list[TP]) -> dict[TP, int]:
-    wanted = [tp for tp in streams if tp in consumer.assignment()]
+async def _seek_all(consumer: Any, known: dict[TP, int]) -> dict[TP, int]:
+    """Go to where each partition is committed, or behind what is known of it; returns the former."""
+    wanted = [tp for tp in known if tp in consumer.assignment()]
     committed = await consumer._coordinator.fetch_committed_offsets(wanted) if wanted else {}
     fresh = [tp for tp in wanted if tp not in committed or committed[tp].offset < 0]
     beginnings = await consumer.beginning_offsets(fresh) if fresh else {}
     starts = {tp: int(beginnings[tp] if tp in beginnings else committed[tp].offset) for tp in wanted}
     for tp, start in starts.items():
-        consumer.seek(tp, start)
+        consumer.seek(tp, max(start, known[tp]))
     return starts
 
 

@@ -96,6 +96,10 @@ class HardenedApp(faust.App):
         """Fetch a paused partition again."""
         self.consumer.resume(TP(*tp))
 
+    def skip_to(self, tp: tuple[str, int], offset: int) -> None:
+        """Deliver a paused partition from here on: what stands before was opened in its window already."""
+        self.consumer.skip_to(TP(*tp), offset)
+
     def is_at_end(self, tp: tuple[str, int]) -> bool:
         """Whether everything was delivered that a partition held when it was fetched last."""
         at_end: bool = self.consumer.is_at_end(TP(*tp))

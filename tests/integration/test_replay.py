@@ -43,5 +43,9 @@ async def test_what_retention_took_is_passed_over(
     def apply(record: Any, _offset: int, _timestamp_ms: int) -> None:
         found.append(record["generation"])
 
-    end = await asyncio.to_thread(LedgerReader(settings).read, 0, start, RECORDS, apply)
+    reader = LedgerReader(settings)
+    end = await asyncio.to_thread(reader.read, 0, start, RECORDS, apply)
     assert (end, len(found)) == (RECORDS, read)
+    messages, end = await asyncio.to_thread(reader.messages, topic, 0, start, RECORDS)
+    assert [message.offset() for message in messages] == list(range(RECORDS - read, RECORDS))
+    assert end == RECORDS

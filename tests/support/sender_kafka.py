@@ -48,6 +48,10 @@ class Stored(NamedTuple):
         """As confluent's: (type, ms)."""
         return 2, self.time_ms
 
+    def headers(self) -> Headers:
+        """As confluent's."""
+        return self.pairs
+
     def json(self) -> dict[str, Any]:
         """The value as an object."""
         value: dict[str, Any] = orjson.loads(self.raw or b"{}")
@@ -252,6 +256,10 @@ class SimReader(LedgerReader):
         for stored in self._reachable().log(self._topic, partition)[start:end]:
             apply(stored.json(), stored.place, stored.time_ms)
         return max(start, end)
+
+    def messages(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Any], int]:
+        """As the real one."""
+        return list(self._reachable().log(topic, partition)[start:end]), max(start, end)
 
     def begin_and_end(self, partition: int, window_ms: int) -> tuple[int, int]:
         """As the real one."""

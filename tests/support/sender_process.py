@@ -92,6 +92,10 @@ class SimStream:
         self.paused.discard(tp)
         self._process.world.fetch_soon(self._process, tp)
 
+    def skip_to(self, tp: TP, offset: int) -> None:
+        """Deliver a partition from here on."""
+        self._process.positions[tp] = offset
+
     def committed(self, tp: TP) -> int | None:
         """What this process committed."""
         return self.stored.get(tp)

@@ -70,6 +70,11 @@ class Reader(SimReader):
         self.reads.append((start, end))
         return super().read(partition, start, end, apply)
 
+    def messages(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Any], int]:
+        """As the real one."""
+        self._happens("messages")
+        return super().messages(topic, partition, start, end)
+
     def standings(self, group: str, topics: list[str], partition: int) -> dict[str, Standing]:
         """As the real one."""
         assert group == GROUP
@@ -88,6 +93,7 @@ class Bench:
     Attributes:
         began: (topic, from_ms) of each follower that was started.
         pumped: Request ids in the lane's memory, each time that the lane was to be looked at.
+        positions: Where the stream goes on, by partition that it was told of.
     """
 
     generation = 0
@@ -102,6 +108,7 @@ class Bench:
         self.crashes: list[BaseException] = []
         self.began: list[tuple[str, int | None]] = []
         self.pumped: list[list[str]] = []
+        self.positions: dict[tuple[str, int], int] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = itertools.count()
         process = cast("SimProcess", self)
@@ -143,6 +150,9 @@ class Bench:
 
     def point(self, _process: object) -> None:
         """No fault comes."""
+
+    def fetch_soon(self, _process: object, _tp: tuple[str, int]) -> None:
+        """The stream brings what a test delivers."""
 
     def crashed(self, _process: object, reason: BaseException) -> None:
         """A task failed that nobody foresaw."""

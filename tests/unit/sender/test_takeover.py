@@ -9,8 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.errors import AssignmentLost, InvariantBroken
-from pipeline.sender import takeover
-from pipeline.sender.lane import DELAYED_WINDOW_HIGH
+from pipeline.sender import scheduling, takeover
 from pipeline.sender.replay import Tail
 from pipeline.streams.topics import DELAYED
 from tests.support.sender_kafka import BASE_MS
@@ -176,11 +175,12 @@ def test_a_pair_limit_needs_a_longer_history(bench: Make, profile: str, reads: t
 
 # -- Kafka away, lane lost -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("error", [AWAY, TimeoutError("no records")])
-@pytest.mark.parametrize("call", ["begin_and_end", "read", "standings"])
+@pytest.mark.parametrize("call", ["begin_and_end", "read", "standings", "messages"])
 def test_a_take_over_waits_for_kafka(bench: Make, call: str, error: Exception) -> None:
     """As long as Kafka does not answer, the lane is not open; then it goes on where it was."""
     world = bench()
     world.ledger(record("opened", 1), record("attempt", 1), accepted())
+    world.ready("r-2", 1, topic="delayed-retry")
     world.reader.hooks[call] = [fails(error)] * 3
     lane = world.lane()
     opening = world.opening(lane)
@@ -189,6 +189,7 @@ def test_a_take_over_waits_for_kafka(bench: Make, call: str, error: Exception) -
     world.run_for(LONG_S)
     assert opening.done()
     assert list(lane.ledger.ids) == ["r-1"]
+    assert list(lane.jobs) == ["r-2"]
     assert lane.is_open
 
 
@@ -215,8 +216,9 @@ def kafka_away(world: Bench) -> None:
 
 
 def copy_missing(world: Bench) -> None:
-    """The stream never brings a copy."""
+    """A copy cannot be read."""
     world.ready(topic="delayed-retry")
+    world.reader.hooks["messages"] = [fails(AWAY)] * 1000
 
 
 def unknown_missing(world: Bench) -> None:
@@ -279,46 +281,91 @@ def test_nothing_goes_before_history_is_read(bench: Make) -> None:
 def test_nothing_goes_before_the_delayed_topics_are_read(bench: Make, tier: str) -> None:
     """Who waits in a delayed topic goes before younger messages of the same chain: all of them are read first."""
     world = bench()
-    copies = [world.ready(f"r-{n}", n, topic=tier) for n in (1, 2)]
+    for number in (1, 2):
+        world.ready(f"r-{number}", number, topic=tier)
     young = world.ready("r-3", 3)
+    world.reader.hooks["messages"] = [fails(AWAY)] * 4
     lane = world.lane()
     opening = world.opening(lane)
     world.run_for(1.0)
-    world.deliver(young, copies[0])
-    world.run_for(LONG_S)
+    world.deliver(young)
     assert not lane.is_open
     assert not lane.jobs
-    world.deliver(copies[1])
-    world.run_for(1.0)
+    world.run_for(LONG_S)
     assert opening.done()
     (chain,) = lane.chains
     assert [job.message.request_id for job in chain.jobs] == ["r-1", "r-2", "r-3"]
 
 
-def test_copies_that_are_committed_are_not_waited_for(bench: Make) -> None:
-    """What the group has committed of the delayed topics does not come again."""
+def test_the_stream_goes_on_behind_what_the_take_over_read(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a delayed topic nothing is fetched until the take-over has read it, however many steps that takes; then what
+    comes later. A record that is brought twice is one, and the commit passes none of them.
+    """
+    monkeypatch.setattr(takeover, "READ_RECORDS", 2)
+    monkeypatch.setattr(takeover, "TAKE_RECORDS", 1)
+    tp = ("delayed-retry", 0)
+    world = bench()
+    world.kafka.committed[tp] = 1
+    copies = [world.ready(f"r-{n}", n, topic=tp[0]) for n in range(6)]
+    paused: list[set[tuple[str, int]]] = []
+    world.reader.hooks["messages"] = [lambda: paused.append(set(world.stream.paused))] * 3
+    lane = world.opened()
+    assert paused == [{(topic, 0) for topic in DELAYED}] * 3
+    assert world.positions[tp] == 6
+    assert not world.stream.paused
+    world.deliver(*copies[1:], world.ready("r-6", 6, topic=tp[0]))
+    assert [job.places for job in lane.jobs.values()] == [[(*tp, offset)] for offset in range(1, 7)]
+    assert world.stream.windows.position(tp) is None
+
+
+@pytest.mark.parametrize(("call", "copies"), [("messages", 1), ("standings", 1), ("standings", 0)])
+def test_a_take_over_brings_nothing_to_the_next_lane_of_its_partition(bench: Make, call: str, copies: int) -> None:
+    """Copies that come back from Kafka after the lane was lost are not taken in, nor does its stream go on: the next
+    lane reads them again from where the group has committed; a window that began behind that would lose those before.
+    """
+    world = bench()
+    for _ in range(copies):
+        world.ready(topic="delayed-retry")
+    lane = world.lane()
+
+    def lost() -> None:
+        world.handover.close_all()
+        world.lane()
+
+    world.reader.hooks[call] = [lost]
+    opening = world.opening(lane)
+    world.run_for(LONG_S)
+    assert isinstance(opening.exception(), AssignmentLost)
+    assert not world.stream.windows.partitions()
+    assert ("delayed-retry", 0) in world.stream.paused
+
+
+def test_copies_that_are_committed_are_not_read(bench: Make) -> None:
+    """What the group has committed of the delayed topics is done."""
     world = bench()
     world.ready(topic="delayed-retry")
     world.kafka.committed["delayed-retry", 0] = 1
-    assert world.opened().is_open
+    lane = world.opened()
+    assert lane.is_open
+    assert not lane.jobs
 
 
 def test_more_copies_than_memory_holds_do_not_hold_a_lane_up(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full window ends the wait: it is emptied only by sending. Then no written event is told from an unwritten."""
+    """A full window ends the reading: it is emptied only by sending, and the stream goes on there. Then no written
+    event is told from an unwritten.
+    """
     monkeypatch.setattr(takeover, "DELAYED_WINDOW_HIGH", 2)
-    assert DELAYED_WINDOW_HIGH > 2
+    monkeypatch.setattr(scheduling, "DELAYED_WINDOW_HIGH", 2)
+    tp = ("delayed-retry", 0)
     world = bench()
     world.ledger(accepted(place=("ready-normal", 0, 0)))
     world.kafka.committed["ready-normal", 0] = 1
-    copies = [world.ready(f"c-{n}", n, topic="delayed-retry") for n in range(3)]
-    lane = world.lane()
-    opening = world.opening(lane)
-    world.deliver(copies[0])
-    world.run_for(LONG_S)
-    assert not lane.is_open
-    world.deliver(copies[1])
-    world.run_for(1.0)
-    assert opening.done()
+    for number in range(3):
+        world.ready(f"c-{number}", number, topic=tp[0])
+    lane = world.opened()
+    assert list(lane.jobs) == ["c-0", "c-1"]
+    assert world.positions[tp] == 2
+    assert world.stream.paused == lane.paused == {tp}, "until there is room"
     known = lane.ledger.of("r-1")
     assert known is not None
     assert known.event is not None

@@ -46,6 +46,7 @@ TOUCHED = (
     (driver.Consumer, "_is_changelog_tp"), (driver.Consumer, "_get_active_partitions"),
     (driver.Consumer, "force_commit"), (GroupCoordinator, "_send_req"), (GroupCoordinator, "check_errors"),
     (GroupCoordinator, "fetch_committed_offsets"), (Fetcher, "_notify"), (base.Consumer, "on_buffer_full"),
+    (driver.AIOKafkaConsumerThread, "seek"),
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def test_private_attributes_still_exist() -> None:
     assert "self._records = collections.OrderedDict" in inspect.getsource(Fetcher.__init__)
     assert "self.generation" in inspect.getsource(GroupCoordinator.__init__)
     assert "_buffered_partitions" in inspect.getsource(base.Consumer.__init__)
+    assert "_paused_partitions" in inspect.getsource(base.Consumer._reset_state)
     assert "_read_offset" in inspect.getsource(base.Consumer.__init__)
     assert "active_highwaters" in inspect.getsource(Recovery.__init__)
 
@@ -143,11 +145,88 @@ def test_a_partition_is_resumed_though_the_thread_has_ended() -> None:
     consumer, loop = _consumer(), asyncio.new_event_loop()
     loop.close()
     consumer._paused_by_us, consumer._buffered_partitions, consumer._active_partitions = {A}, {A}, {B}
-    consumer._resumed = asyncio.Event()
+    consumer._resumed, consumer._paused_partitions = asyncio.Event(), set()
     consumer._thread = SimpleNamespace(_consumer=object(), thread_loop=loop)
     consumer.resume(A)
     assert consumer._resumed.is_set()
     assert (consumer._buffered_partitions, consumer._active_partitions) == (set(), {A, B})
+
+
+class _Kafka:
+    """The consumer of a thread: where it goes to, and what the group has committed."""
+
+    def __init__(self, committed: dict[TP, int]) -> None:
+        self.sought: list[tuple[TP, int]] = []
+        self._coordinator = SimpleNamespace(fetch_committed_offsets=self._committed)
+        self._offsets = {tp: SimpleNamespace(offset=offset) for tp, offset in committed.items()}
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.sought.append((tp, offset))
+
+    def assignment(self) -> set[TP]:
+        return set(self._offsets)
+
+    async def _committed(self, wanted: list[TP]) -> dict[TP, Any]:
+        return {tp: self._offsets[tp] for tp in wanted}
+
+
+def _assigned(committed: dict[TP, int]) -> tuple[Any, _Kafka]:
+    """A consumer whose partitions were assigned; its stream has not begun."""
+    consumer, kafka = _consumer(), _Kafka(committed)
+    for name in ("_paused_by_us", "_buffered_partitions", "_active_partitions", "_to_resume"):
+        setattr(consumer, name, set())
+    consumer._paused_partitions, consumer.app.held = set(committed), frozenset(committed)
+    consumer._read_offset, consumer._committed_offset = {}, {}
+    consumer._resumed = consumer.can_resume_flow = consumer.suspend_flow = asyncio.Event()
+    consumer._is_changelog_tp = lambda _tp: False
+    consumer.assignment = kafka.assignment
+
+    async def call_thread(call: Any, *args: Any) -> Any:
+        return await call(*args)
+
+    consumer._thread = SimpleNamespace(_consumer=kafka, call_thread=call_thread, thread_loop=None, seek=kafka.seek)
+    return consumer, kafka
+
+
+def _begin_flow(consumer: Any) -> None:
+    consumer.resume_partitions(consumer.app.held)
+    consumer.resume_flow()
+
+
+def test_a_partition_that_was_paused_before_its_stream_began_is_not_fetched() -> None:
+    """Faust resumes all partitions when it begins: not those that the take-over of their lane still reads."""
+    consumer, kafka = _assigned({A: 5, B: 5})
+    consumer.pause(A)
+    _begin_flow(consumer)
+    assert (consumer._active_partitions, consumer._buffered_partitions) == ({B}, {A})
+    consumer.skip_to(A, 9)
+    assert kafka.sought == [(A, 9)]
+    assert consumer._read_offset == {A: 9}
+    consumer._thread._consumer = None
+    consumer.resume(A)
+    assert consumer._active_partitions == {A, B}
+
+
+def test_nothing_is_fetched_of_a_resumed_partition_before_its_stream_begins() -> None:
+    """What is fetched then is thrown away when Faust begins: a take-over that was quicker waits for that."""
+    consumer, kafka = _assigned({A: 5})
+    consumer.pause(A)
+    consumer.skip_to(A, 9)
+    consumer.resume(A)
+    assert (consumer._active_partitions, kafka.sought) == (set(), [])
+    _begin_flow(consumer)
+    assert consumer._active_partitions == {A}
+
+
+async def test_a_stream_begins_behind_what_is_known_of_it() -> None:
+    """What a take-over has read already is not delivered again; the window is told where the group has committed."""
+    consumer, kafka = _assigned({A: 5, B: 7})
+    for offset in (5, 6, 8):
+        consumer.app.windows.open(A, offset)
+    await consumer.perform_seek()
+    assert sorted(kafka.sought) == [(A, 9), (B, 7)]
+    assert consumer._read_offset == {A: 9, B: 7}
+    assert consumer._committed_offset == {A: 5, B: 7}
 
 
 def test_lane_topics_assigned_apart_are_refused() -> None:

@@ -154,8 +154,8 @@ class LedgerState:
         state.outcome = record["outcome"]
         state.event = record["event"]
         state.attempts = max(state.attempts, record["attempt"] or 0)
-        if record["basis"] in ("evidence", "policy"):  # an attempt of it had no outcome: a replay must know
-            state.ever_unknown = True
+        if record["basis"] in ("evidence", "policy") or state.open.keys() - {record["attempt"]}:
+            state.ever_unknown = True  # an attempt of it had no outcome: a replay must know
         place = record["place"]
         state.place = (place["topic"], place["partition"], place["offset"]) if place else None
         state.open.clear()

@@ -67,13 +67,11 @@ class Unknowns:
         """Look once more before a message of unknown outcome is posted again; True: it ends another way."""
         state = lane.ledger.of(job.message.request_id)
         is_over = state is not None and state.is_over(replay=job.message.replay)
-        if state is not None and state.settled and not is_over:
-            return False  # replayed: until its next attempt lifts that end, no other can be recorded
-        proof = self._proof(lane, job)
+        proof = None if is_over else self._proof(lane, job)
         if proof is None and not is_over:
             return False
         job.stage = Stage.SETTLING
-        self._ctx.spawn(lane, self._accept(lane, job, proof) if proof is not None else self._told(lane, job))
+        self._ctx.spawn(lane, self._told(lane, job) if proof is None else self._accept(lane, job, proof))
         return True
 
     def may_go(self, lane: Lane, job: Job) -> bool:
@@ -154,6 +152,11 @@ class Unknowns:
 
     async def _accept(self, lane: Lane, job: Job, proof: Proof) -> None:
         self._count(lane, job, "evidence")
+        state = lane.ledger.of(job.message.request_id)
+        if state is not None and state.settled and not state.is_over(replay=job.message.replay):
+            # Replayed: only an attempt lifts its old end, so that this one counts.
+            job.attempt += 1
+            await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, "attempt"))
         event = self._finish.event(
             job, "accepted", attempt=job.attempt, message_id=proof.message_id, wa_id=proof.recipient,
             consent=job.message.record["consent"], detail="no answer came; a status shows that it was taken",

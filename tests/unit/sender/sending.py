@@ -33,6 +33,7 @@ BASIS = ("kind", "attempt", "basis")
 THROTTLED = Answer(429, {}, b'{"error":{"code":130429}}')
 TRANSIENT = Answer(500, {}, b'{"error":{"code":131000}}')
 LOST = RequestFailed(TimeoutError("no answer"), written=True)
+REFUSED = Answer(400, {}, b'{"error":{"code":131026}}')
 DAY = Answer(400, {}, b'{"error":{"code":131049}}')
 
 

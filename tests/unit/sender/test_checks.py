@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.sender import dispatch, posting
 from pipeline.sender.lane import Lane
 from pipeline.throttle.pair import PairBuckets
 from tests.support.sender_kafka import BASE_MS
@@ -217,3 +218,36 @@ def test_an_attempt_is_acknowledged_before_its_request_is_written(bench: Make) -
     world.run_for(20.0)
     assert api.posts == ["r-1:2"]
     assert written(world, lane) == [("void", 1), ("attempt", 2), ("settled", 2)]
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+def crowd(world: Bench, count: int) -> None:
+    """Messages to as many people."""
+    for n in range(count):
+        world.deliver(world.ready(f"r-{n}", n, recipient=f"1555011{n:04d}", source_ms=RECENT_MS))
+
+
+def test_no_more_messages_are_on_their_way_than_there_are_tokens(bench: Make) -> None:
+    """Who was chosen has a token to come, taken in the step that writes: none is spoken for twice, and none ages."""
+    world = bench(profile="v1", rate=2.0, burst=4.2)
+    lane, api = ready_to_send(world)
+    assert lane.bucket.tokens(world.now_s) == pytest.approx(4.0)
+    crowd(world, 10)
+    world.run_for(0.1)
+    assert len(api.posts) == 4
+    world.run_for(10.0)
+    assert len(api.posts) == 10
+    assert [kind for kind, _ in written(world, lane)].count("attempt") == 10
+
+
+def test_messages_on_their_way_are_bounded(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tokens there are: between choice and write there are so few that attempts do not grow old."""
+    monkeypatch.setattr(dispatch, "ON_WAY_MAX", 3)
+    monkeypatch.setattr(posting, "ON_WAY_MAX", 3)
+    world = bench(profile="v1", rate=50.0, burst=150.0)
+    lane, api = ready_to_send(world)
+    crowd(world, 10)
+    world.scheduling.pump(lane)
+    assert lane.on_way == 3
+    world.run_for(2.0)
+    assert len(api.posts) == 10

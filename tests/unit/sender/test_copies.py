@@ -146,6 +146,38 @@ def test_a_copy_says_what_the_message_has_been_through(
     assert (lane.jobs["r-1"].spent, lane.jobs["r-1"].unknown) == expected[1:]
 
 
+def test_who_stands_behind_a_copied_message_is_copied_in_turn(bench: Make) -> None:
+    """One after the other: no copy stands on a delayed topic while its predecessor is in a ready topic only."""
+    world = bench()
+    lane = world.opened()
+    world.deliver(*(world.ready(f"r-{n}", n) for n in range(4)))
+    asked: list[str] = []
+    world.scheduling.copy_follower = lambda _, follower: asked.append(follower.message.request_id)
+    jobs = list(lane.jobs.values())
+    world.scheduling.follow(lane, jobs[0])
+    assert asked == []
+    for n in range(3):
+        jobs[n].copy_ms, jobs[n].deferred = BASE_MS, True
+        world.scheduling.follow(lane, jobs[0])
+    assert asked == ["r-1", "r-2", "r-3"]
+
+
+def test_a_lost_answer_leaves_copies_of_the_whole_chain(bench: Make) -> None:
+    """No window waits for evidence: the message and all that stand behind it move to a delayed topic, in order."""
+    world = bench(profile="cloud")
+    sends(world, LOST)
+    lane = world.opened()
+    world.run_for(2.0)
+    records = [world.ready(f"r-{n}", n, source_ms=BASE_MS + 100) for n in range(3)]
+    world.deliver(*records)
+    world.run_for(1.0)
+    copies = world.log("delayed-retry")
+    assert [copy["request"]["request_id"] for copy in copies] == ["r-0", "r-1", "r-2"]
+    assert [copy["reason"] for copy in copies] == ["transient", "behind_deferred", "behind_deferred"]
+    assert position(world, records[0]) == 3
+    assert len(lane.jobs) == 3
+
+
 # -- back through the gate ---------------------------------------------------------------------------------------------
 def test_what_goes_back_to_the_gate_stays_what_it_was(bench: Make) -> None:
     """First source, attempt count and flag go along in the headers: else it would become its own duplicate."""

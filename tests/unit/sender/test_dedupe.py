@@ -104,6 +104,18 @@ def test_the_first_source_has_the_id_though_another_was_settled_with_it(bench: M
     assert [event["type"] for event in world.log(EVENTS)] == ["accepted", "duplicate"]
 
 
+def test_of_two_records_that_wait_for_a_lane_the_first_source_has_the_id(bench: Make) -> None:
+    """In whatever order topics are read while a lane is taken over: the earlier request counts."""
+    world = bench()
+    lane = world.lane()
+    world.opening(lane)
+    later = world.ready("r-1", 9, topic="ready-urgent")
+    world.deliver(later, world.ready("r-1", 0))
+    world.run_for(1.0)
+    assert lane.jobs["r-1"].message.source[2] == 0
+    assert [(event["type"], event["source"]["offset"]) for event in world.log(EVENTS)] == [("duplicate", 9)]
+
+
 # -- the same record again ---------------------------------------------------------------------------------------------
 def test_the_same_record_again_changes_nothing_in_memory(bench: Make) -> None:
     """The gate's own crash writes a record twice: one message, no event, both finished with it."""
@@ -114,14 +126,14 @@ def test_the_same_record_again_changes_nothing_in_memory(bench: Make) -> None:
     world.run_for(2.0)
     world.deliver(world.ready(source_ms=BASE_MS + 100))
     world.run_for(0.5)
-    again = world.ready(source_ms=BASE_MS + 100)
+    again = world.ready(topic="ready-urgent", source_ms=BASE_MS + 100)  # the gate was configured anew meanwhile
     world.deliver(again)
     world.run_for(0.5)
     assert (list(lane.jobs), told(world), position(world, again)) == (["r-1"], [], None)
     answer.set_result(taken())
     world.run_for(0.5)
     assert told(world) == [("accepted", None)]
-    assert position(world, again) == 2
+    assert position(world, again) == 1
 
 
 def test_the_same_record_of_a_settled_request_writes_a_missing_event_once(bench: Make) -> None:

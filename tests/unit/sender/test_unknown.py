@@ -151,6 +151,19 @@ def test_statuses_are_looked_at_before_each_further_post(bench: Make) -> None:
     assert written(world, lane, BASIS) == [("settled", 1, "evidence")]
 
 
+def test_evidence_ends_it_while_nothing_may_be_sent(bench: Make) -> None:
+    """Also when the policy has spoken: what waits for its turn behind a refusal is settled when a status comes."""
+    world, api = bench(profile="cloud"), Api()
+    lane, _ = inherits(world, api)
+    lane.scopes.refused("number", "throttled", 0.0, world.now_s, 1_000.0, 0.0)
+    until(world, 2 * WAIT_S + 3.0)
+    assert lane.jobs["r-1"].stage is Stage.WAITING
+    status(world, "r-1")
+    world.run_for(3.0)
+    assert not lane.jobs
+    assert (api.posts, told(world)[-1]) == ([], ("accepted", None))
+
+
 def test_the_ledger_is_looked_at_before_each_further_post(bench: Make) -> None:
     """An answer of a predecessor that was read since the policy spoke ends the message: no second POST."""
     world = bench(profile="cloud")

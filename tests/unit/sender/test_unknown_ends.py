@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from pipeline.sender.jobs import Stage
+from pipeline.sender.lane import Lane
 from tests.support.sender_kafka import BASE_MS
 from tests.support.sender_values import BOB
-from tests.unit.sender.making import LEDGER, Make
+from tests.unit.sender.making import LEDGER, Bench, Make
 from tests.unit.sender.sending import (
     BASIS,
     LOST,
     RECENT_MS,
+    REFUSED,
     WAIT_S,
     Api,
     goes_on,
@@ -43,16 +45,9 @@ def test_dead_letter_ends_it_as_failed(bench: Make) -> None:
     assert position(world, stored) == 1
 
 
-@pytest.mark.parametrize("by_next_owner", [False, True], ids=["same owner", "next owner"])
-def test_an_operators_replay_is_sent_whatever_the_policy(bench: Make, by_next_owner: bool) -> None:
-    """Who failed for want of an outcome and is replayed goes out again, and is still one of unknown outcome."""
-    world = bench(profile="cloud", policy="dead-letter")
-    api = sends(world, LOST)
-    lane = world.opened()
-    world.run_for(2.0)
-    world.deliver(world.ready(source_ms=RECENT_MS))
-    until(world, 2 * WAIT_S + 5.0)
-    assert told(world)[-1] == ("failed", "outcome_unknown")
+def replays(world: Bench, lane: Lane, *, by_next_owner: bool) -> Lane:
+    """A request failed for want of an outcome; an operator sends it again."""
+    assert told(world)[-1][0] == "failed"
     world.deliver(*world.kafka.log("delayed-retry"))
     world.run_for(1.0)
     if by_next_owner:
@@ -64,8 +59,50 @@ def test_an_operators_replay_is_sent_whatever_the_policy(bench: Make, by_next_ow
     world.deliver(world.ready(source_ms=RECENT_MS, replay=True))
     assert lane.jobs["r-1"].unknown, "it can not end as never sent"
     world.run_for(5.0)
+    return lane
+
+
+def failing(world: Bench, *answers: Any) -> tuple[Lane, Api]:
+    """A request whose first answer is lost fails in the end."""
+    api = sends(world, LOST, *answers)
+    lane = world.opened()
+    world.run_for(2.0)
+    world.deliver(world.ready(source_ms=RECENT_MS))
+    until(world, 2 * WAIT_S + 5.0)
+    return lane, api
+
+
+@pytest.mark.parametrize("by_next_owner", [False, True], ids=["same owner", "next owner"])
+def test_an_operators_replay_is_sent_whatever_the_policy(bench: Make, by_next_owner: bool) -> None:
+    """Who failed for want of an outcome and is replayed goes out again, and is still one of unknown outcome."""
+    world = bench(profile="cloud", policy="dead-letter")
+    lane, api = failing(world)
+    replays(world, lane, by_next_owner=by_next_owner)
     assert api.posts == ["r-1:1", "r-1:2"]
     assert told(world)[-1] == ("accepted", None)
+
+
+@pytest.mark.parametrize("by_next_owner", [False, True], ids=["same owner", "next owner"])
+def test_a_replay_of_what_was_refused_after_a_lost_answer_is_one_of_unknown_outcome(
+    bench: Make, by_next_owner: bool
+) -> None:
+    """The API refused its second attempt; what became of the first one nobody knows, not even the next owner."""
+    world = bench(profile="cloud")
+    lane, api = failing(world, REFUSED)
+    replays(world, lane, by_next_owner=by_next_owner)
+    assert api.posts == ["r-1:1", "r-1:2", "r-1:3"]
+
+
+def test_a_replay_of_what_was_taken_all_the_same_is_not_sent(bench: Make) -> None:
+    """A status that came too late for the policy proves it: the replay ends as accepted, and that counts."""
+    world = bench(profile="cloud", policy="dead-letter")
+    lane, api = failing(world)
+    status(world, "r-1", "wamid.late")
+    replays(world, lane, by_next_owner=False)
+    assert api.posts == ["r-1:1"]
+    assert written(world, lane, BASIS)[-2:] == [("attempt", 2, None), ("settled", 2, "evidence")]
+    assert told(world)[-1] == ("accepted", None)
+    assert lane.ledger.ids["r-1"].outcome == "accepted"
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------

@@ -251,3 +251,16 @@ def test_messages_on_their_way_are_bounded(bench: Make, monkeypatch: pytest.Monk
     assert lane.on_way == 3
     world.run_for(2.0)
     assert len(api.posts) == 10
+
+
+def test_a_person_is_written_to_as_often_as_the_pair_limit_allows(bench: Make) -> None:
+    """Each request takes from the person's bucket, too: the next one waits, and is told so."""
+    world = bench(profile="cloud")
+    lane, api = ready_to_send(world)
+    lane.pairs = PairBuckets(6.0, 1)
+    world.deliver(*(world.ready(f"r-{n}", n, source_ms=RECENT_MS) for n in range(2)))
+    world.run_for(4.0)
+    assert api.posts == ["r-0:1"]
+    assert told(world, "r-1") == [("deferred", "pair_limited")]
+    world.run_for(4.0)
+    assert api.posts == ["r-0:1", "r-1:1"]

@@ -109,7 +109,7 @@ class Intake:
         message = record.message
         state = lane.ledger.of(message.request_id)
         job = lane.jobs.get(message.request_id)
-        if state is not None and state.settled and not (message.replay and state.outcome == "failed"):
+        if state is not None and state.is_over(replay=message.replay):
             self._settled(lane, record, state, job)
         elif job is None and state is not None and state.source not in (None, message.source) and not message.replay:
             self._duplicate(lane, record, state.digest)  # the record that claimed the id is uncommitted: it will come
@@ -165,8 +165,10 @@ class Intake:
             self._scheduling.copy_follower(lane, job)
 
     def _doubt(self, lane: Lane, job: Job, record: Early, state: IdState | None, now_s: float) -> None:
-        """An attempt of it never got an outcome: it waits for evidence."""
-        job.unknown, job.stage = True, Stage.UNKNOWN
+        """An attempt of it never got an outcome: it waits for evidence, unless an operator sends it all the same."""
+        job.unknown = True
+        if state is None or not state.settled:
+            job.stage = Stage.UNKNOWN
         job.unknown_attempt_ms = max(state.open.values(), default=state.last_ms) if state else record.timestamp_ms
         waited_ms = max(0, (lane.ledger.opened_ms or 0) - job.unknown_attempt_ms)
         job.unknown_since_s = now_s - waited_ms / 1000

@@ -70,6 +70,7 @@ class Lane:
     Attributes:
         opened_s: Since when it is open, on the steady clock.
         held_up: Tasks of it that wait for the lease.
+        tail_read_s: When its ledger was last read on to the end, on the steady clock.
         read_to: By (ready topic, source topic, source partition): the newest source offset that was read there.
     """
 
@@ -93,6 +94,7 @@ class Lane:
         self.generation = -1
         self.ledger = LedgerState()
         self.tail_offset = 0
+        self.tail_read_s = float("-inf")
         self.is_open = False
         self.opened_s = 0.0
         self.draining = False

@@ -36,7 +36,7 @@ class IdState:
         spent: Attempts that count against the maximum.
         pair_failures: Attempts that the limit per recipient refused.
         open: Attempts without an outcome: number → broker time in ms.
-        ever_unknown: Whether an attempt of it was open at a take-over, or lost its answer.
+        ever_unknown: Whether an attempt of it was open at a take-over, lost its answer, or was given up.
         settled_at: Offset of the counting settlement.
         outcome: Its outcome, e.g. `accepted`.
         event: The terminal event, as long as it may have to be written (again).
@@ -65,6 +65,10 @@ class IdState:
     def settled(self) -> bool:
         """Whether the request is done."""
         return self.settled_at is not None
+
+    def is_over(self, *, replay: bool) -> bool:
+        """Whether a record of the request finds it done; an operator's replay lifts a failure."""
+        return self.settled and not (replay and self.outcome == "failed")
 
 
 class LedgerState:
@@ -153,6 +157,8 @@ class LedgerState:
         state.outcome = record["outcome"]
         state.event = record["event"]
         state.attempts = max(state.attempts, record["attempt"] or 0)
+        if record["basis"] in ("evidence", "policy") or state.open.keys() - {record["attempt"]}:
+            state.ever_unknown = True  # an attempt of it had no outcome: a replay must know
         place = record["place"]
         state.place = (place["topic"], place["partition"], place["offset"]) if place else None
         state.open.clear()

@@ -65,17 +65,19 @@ class Unknowns:
 
     def settles(self, lane: Lane, job: Job) -> bool:
         """Look once more before a message of unknown outcome is posted again; True: it ends another way."""
-        proof = self._proof(lane, job)
         state = lane.ledger.of(job.message.request_id)
-        if proof is None and (state is None or not state.settled):
+        is_over = state is not None and state.is_over(replay=job.message.replay)
+        proof = None if is_over else self._proof(lane, job)
+        if proof is None and not is_over:
             return False
         job.stage = Stage.SETTLING
-        self._ctx.spawn(lane, self._accept(lane, job, proof) if proof is not None else self._told(lane, job))
+        self._ctx.spawn(lane, self._told(lane, job) if proof is None else self._accept(lane, job, proof))
         return True
 
     def may_go(self, lane: Lane, job: Job) -> bool:
         """Whether a message of unknown outcome may be posted again now; else it is looked at again soon."""
-        if self._informed():
+        is_ledger_read = self._ctx.steady_s() - lane.tail_read_s < FRESH_ENOUGH_S
+        if is_ledger_read and self._informed():
             return True
         self._scheduling.again(lane, job, self._ctx.steady_s() + LOOK_AGAIN_S)
         return False
@@ -91,7 +93,9 @@ class Unknowns:
             return
         if self._evidence.require(lane.oldest_doubt_ms or 0):
             self._reading_since_s = self._ctx.steady_s()
+        began_s = self._ctx.steady_s()
         await self._tail.catch_up(lane)
+        lane.tail_read_s = began_s
         for job in list(lane.unknown.values()):
             if not self._ctx.may_act(lane):
                 return
@@ -148,6 +152,11 @@ class Unknowns:
 
     async def _accept(self, lane: Lane, job: Job, proof: Proof) -> None:
         self._count(lane, job, "evidence")
+        state = lane.ledger.of(job.message.request_id)
+        if state is not None and state.settled and not state.is_over(replay=job.message.replay):
+            # Replayed: only an attempt lifts its old end, so that this one counts.
+            job.attempt += 1
+            await self._finish.write_ledger(lane, self._finish.ledger_of(lane, job, "attempt"))
         event = self._finish.event(
             job, "accepted", attempt=job.attempt, message_id=proof.message_id, wa_id=proof.recipient,
             consent=job.message.record["consent"], detail="no answer came; a status shows that it was taken",

@@ -42,6 +42,12 @@ def test_statuses_of_other_requests_prove_nothing() -> None:
     assert _find(_status(request_id="r2")) is None
 
 
+@pytest.mark.parametrize("request_id", ["r1", None])
+def test_statuses_of_other_numbers_prove_nothing(request_id: str | None) -> None:
+    """Ids are the number's own, and another number may write to the same person."""
+    assert _find(_status(request_id=request_id, number="200000000000002")) is None
+
+
 def test_without_callback_data_a_sent_to_the_person_is_proof() -> None:
     """On v1 a `sent` to that person, stamped no earlier than the attempt less 5 s, that no settlement knows."""
     assert _find(_status()) == "wamid.1"

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.sender.handover import DRAIN_S, MARK_TIMEOUT_S
 from pipeline.sender.lane import Lane
-from tests.support.sender_values import ADA, LANE, record
+from tests.support.sender_values import ADA, LANE, job, record
 from tests.unit.sender.making import MARKS, Bench, Make, settle
 
 EVENT = {"event_id": "end-r-1", "type": "accepted", "recipient": ADA}
@@ -155,6 +155,19 @@ def test_what_is_kept_of_other_lanes_is_forgotten(bench: Make) -> None:
     world.run(world.handover.hand_over())
     assert world.ctx.kept
     world.handover.forget_others([])
+    assert not world.ctx.kept
+
+
+@pytest.mark.parametrize("why", ["a write on its way", "an unknown outcome"])
+def test_nothing_is_kept_if_the_memory_may_differ_from_the_log(bench: Make, why: str) -> None:
+    """The fate of a write is open, or others' records lie in between: the next assignment reads the ledger."""
+    world = bench()
+    lane = world.opened()
+    if why == "an unknown outcome":
+        lane.unknown["r-1"] = job("r-1")
+    else:
+        busy(world, lane, 1000.0)
+    world.handover.close_all()
     assert not world.ctx.kept
 
 

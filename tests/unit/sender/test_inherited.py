@@ -86,6 +86,18 @@ def test_opt_outs_are_read_from_before_the_oldest_source(bench: Make) -> None:
     assert world.began == [("consent-updates", BASE_MS + 140_000)]
 
 
+def test_opt_outs_are_read_anew_for_an_older_source(bench: Make) -> None:
+    """A request that is older than all before it needs what was said since: the reader begins again, earlier."""
+    world = bench()
+    world.pass_by(500)
+    world.opened()
+    world.deliver(world.ready(source_ms=BASE_MS + 200_000))
+    topics, begins_ms = zip(*world.began, strict=True)
+    assert topics == ("consent-updates", "consent-updates")
+    assert begins_ms[1] is not None
+    assert begins_ms[1] <= BASE_MS + 140_000
+
+
 def test_opt_outs_are_read_though_nobody_waits(bench: Make) -> None:
     """With nothing to send, reading begins 60 s before `opened`, by broker time, whatever this host's clock says."""
     world = bench(skew_s=-300.0)
@@ -198,6 +210,17 @@ def test_which_events_were_written(
     state.apply(accepted(place=place), 0, 0)
     drop_written_events(state, {"ready-normal": Standing(committed, 9)}, waiting)
     assert (state.ids["r-1"].event is not None) is kept
+
+
+def test_an_event_that_was_written_is_not_kept(bench: Make) -> None:
+    """Settled, committed, and no copy waits: neither memory nor marks hold on to it."""
+    world = bench()
+    world.ledger(record("opened", 1), record("attempt", 1), accepted(place=("ready-normal", 0, 0)))
+    world.ready()
+    world.kafka.committed["ready-normal", 0] = 1
+    lane = world.opened()
+    assert lane.ledger.ids["r-1"].event is None
+    assert world.handover.needed(lane) == lane.ledger.next_offset
 
 
 def test_an_event_that_may_be_missing_is_written_with_its_record(bench: Make) -> None:

@@ -42,7 +42,8 @@ IN_FLIGHT_MIN = 16
 READY_WINDOW_HIGH, READY_WINDOW_LOW = 2000, 1000
 DELAYED_WINDOW_HIGH, DELAYED_WINDOW_LOW = 50_000, 25_000
 JOBS_HIGH, JOBS_LOW = 20_000, 10_000
-FINISHED_MAX = 200_000
+FINISHED_MAX = 300_000
+"""More than full windows hold (206,000), and what is finished between two marks."""
 
 Alarm = Literal["due", "mature"]
 

@@ -256,9 +256,6 @@ class Posting:
     async def _unknown(self, lane: Lane, job: Job, now_s: float) -> None:
         job.unknown = True
         job.unknown_since_s = now_s
-        state = lane.ledger.of(job.message.request_id)
-        if state is not None:
-            state.ever_unknown = True
         job.stage = Stage.UNKNOWN
         lane.unknown[job.message.request_id] = job
         await self._finish.defer(lane, job, "transient", self._ctx.unix_ms())

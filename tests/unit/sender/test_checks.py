@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.sender import dispatch, posting
+from pipeline.sender import dispatch, flight
 from pipeline.sender.lane import Lane
 from pipeline.throttle.pair import PairBuckets
 from tests.support.sender_kafka import BASE_MS
@@ -243,7 +243,7 @@ def test_no_more_messages_are_on_their_way_than_there_are_tokens(bench: Make) ->
 def test_messages_on_their_way_are_bounded(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many tokens there are: between choice and write there are so few that attempts do not grow old."""
     monkeypatch.setattr(dispatch, "ON_WAY_MAX", 3)
-    monkeypatch.setattr(posting, "ON_WAY_MAX", 3)
+    monkeypatch.setattr(flight, "ON_WAY_MAX", 3)
     world = bench(profile="v1", rate=50.0, burst=150.0)
     lane, api = ready_to_send(world)
     crowd(world, 10)

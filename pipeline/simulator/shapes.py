@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]", max_length=2048)]
+Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$", max_length=2048)]
 Caption = Annotated[str, StringConstraints(max_length=1024)]
 MessageId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+ABSENT: Any = None
+"""Default of a field that may be left out. Its type has no null: by Meta's OpenAPI no field of a message has."""
 
 
 class Shape(BaseModel):
@@ -27,7 +29,7 @@ class Text(Shape):
     """A text; `preview_url` is beside it on v1."""
 
     body: Words
-    preview_url: bool | None = None
+    preview_url: bool = ABSENT
 
 
 class V1Text(Shape):
@@ -39,13 +41,13 @@ class V1Text(Shape):
 class Media(Shape):
     """An uploaded medium or a link to one; `provider` names a media provider of v1."""
 
-    id: Short | None = None
-    link: Link | None = None
-    provider: Any = None
+    id: Short = ABSENT
+    link: Link = ABSENT
+    provider: Short | dict[str, Any] = ABSENT
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Media:
-        if (self.id is None) == (self.link is None):
+        if len({"id", "link"} & self.model_fields_set) != 1:
             raise ValueError("exactly one of id and link is required")
         return self
 
@@ -53,13 +55,13 @@ class Media(Shape):
 class Captioned(Media):
     """Image or video."""
 
-    caption: Caption | None = None
+    caption: Caption = ABSENT
 
 
 class Document(Captioned):
     """A document with the name that it is shown under."""
 
-    filename: Short | None = None
+    filename: Short = ABSENT
 
 
 Degrees = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,3}(\.[0-9]+)?$")] | float | int
@@ -70,8 +72,8 @@ class Location(Shape):
 
     latitude: Degrees
     longitude: Degrees
-    name: Short | None = None
-    address: Short | None = None
+    name: Short = ABSENT
+    address: Short = ABSENT
 
     @model_validator(mode="after")
     def _is_on_earth(self) -> Location:
@@ -104,11 +106,11 @@ class Context(Shape):
 
 class _Name(Shape):
     formatted_name: Short
-    first_name: Short | None = None
-    last_name: Short | None = None
-    middle_name: Short | None = None
-    suffix: Short | None = None
-    prefix: Short | None = None
+    first_name: Short = ABSENT
+    last_name: Short = ABSENT
+    middle_name: Short = ABSENT
+    suffix: Short = ABSENT
+    prefix: Short = ABSENT
 
     @model_validator(mode="after")
     def _has_a_part(self) -> _Name:
@@ -117,48 +119,53 @@ class _Name(Shape):
         return self
 
 
+# The words of §1.2, whatever their case; MOBILE is what shared contacts bring.
+_PhoneType = Annotated[str, StringConstraints(pattern=r"(?i)^(cell|main|iphone|home|work|mobile)$")]
+_PlaceType = Annotated[str, StringConstraints(pattern=r"(?i)^(home|work)$")]
+
+
 class _Phone(Shape):
     phone: Short
-    type: Short | None = None
-    wa_id: Short | None = None
+    type: _PhoneType = ABSENT
+    wa_id: Short = ABSENT
 
 
 class _Email(Shape):
     email: Short
-    type: Short | None = None
+    type: _PlaceType = ABSENT
 
 
 class _Url(Shape):
     url: Short
-    type: Short | None = None
+    type: _PlaceType = ABSENT
 
 
 class _Address(Shape):
-    street: Short | None = None
-    city: Short | None = None
-    state: Short | None = None
-    zip: Short | None = None
-    country: Short | None = None
-    country_code: Short | None = None
-    type: Short | None = None
+    street: Short = ABSENT
+    city: Short = ABSENT
+    state: Short = ABSENT
+    zip: Short = ABSENT
+    country: Short = ABSENT
+    country_code: Short = ABSENT
+    type: _PlaceType = ABSENT
 
 
 class _Organisation(Shape):
-    company: Short | None = None
-    department: Short | None = None
-    title: Short | None = None
+    company: Short = ABSENT
+    department: Short = ABSENT
+    title: Short = ABSENT
 
 
 class Contact(Shape):
     """A contact card."""
 
     name: _Name
-    birthday: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
+    birthday: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] = ABSENT
     phones: list[_Phone] = []
     emails: list[_Email] = []
     urls: list[_Url] = []
     addresses: list[_Address] = []
-    org: _Organisation | None = None
+    org: _Organisation = ABSENT
 
 
 # The OpenAPI has 1 to 5, the On-Premises reference no maximum.
@@ -178,8 +185,14 @@ class _HsmMoney(Shape):
 
 class _HsmParameter(Shape):
     default: Words
-    currency: _HsmMoney | None = None
-    date_time: dict[str, Any] | None = None
+    currency: _HsmMoney = ABSENT
+    date_time: dict[str, Any] = ABSENT
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> _HsmParameter:
+        if {"currency", "date_time"} <= self.model_fields_set:
+            raise ValueError("a parameter is an amount or a moment")
+        return self
 
 
 class Hsm(Shape):

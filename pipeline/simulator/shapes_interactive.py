@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
-from pipeline.simulator.shapes import Captioned, Document, Link, Shape, Short, Words
+from pipeline.simulator.shapes import ABSENT, Captioned, Document, Link, Shape, Short, Words
 
 ROWS_MAX = 10
 
@@ -18,6 +18,7 @@ def _title(chars_max: int) -> Any:
 class _TextHeader(Shape):
     type: Literal["text"]
     text: Annotated[str, _title(60)]
+    sub_text: Annotated[str, _title(60)] = ABSENT
 
 
 class _ImageHeader(Shape):
@@ -51,11 +52,12 @@ class _Footer(Shape):
 
 class _Base(Shape):
     body: _Body
-    footer: _Footer | None = None
+    footer: _Footer = ABSENT
 
 
 class _Reply(Shape):
-    id: Annotated[str, _title(256)]
+    # No blanks around it.
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"(?s)^\S(.*\S)?$")]
     title: Annotated[str, _title(20)]
 
 
@@ -76,18 +78,21 @@ class _Buttons(Shape):
 
 class _ButtonMessage(_Base):
     type: Literal["button"]
-    header: _Header | None = None
+    header: _Header = ABSENT
     action: _Buttons
+
+
+_SectionTitle = Annotated[str, StringConstraints(max_length=24)]
 
 
 class _Row(Shape):
     id: Annotated[str, _title(200)]
     title: Annotated[str, _title(24)]
-    description: Annotated[str, StringConstraints(max_length=72)] | None = None
+    description: Annotated[str, StringConstraints(max_length=72)] = ABSENT
 
 
 class _ListSection(Shape):
-    title: Annotated[str, _title(24)] | None = None
+    title: _SectionTitle = ABSENT
     rows: Annotated[list[_Row], Field(min_length=1, max_length=ROWS_MAX)]
 
 
@@ -107,7 +112,7 @@ class _List(Shape):
 
 class _ListMessage(_Base):
     type: Literal["list"]
-    header: _TextHeader | None = None
+    header: _TextHeader = ABSENT
     action: _List
 
 
@@ -118,8 +123,8 @@ class _Product(Shape):
 
 class _ProductMessage(Shape):
     type: Literal["product"]
-    body: _Body | None = None
-    footer: _Footer | None = None
+    body: _Body = ABSENT
+    footer: _Footer = ABSENT
     action: _Product
 
 
@@ -130,7 +135,7 @@ class _Item(Shape):
 class ProductSection(Shape):
     """A section of a list of products."""
 
-    title: Annotated[str, _title(24)] | None = None
+    title: _SectionTitle = ABSENT
     product_items: Annotated[list[_Item], Field(min_length=1, max_length=30)]
 
 
@@ -156,7 +161,7 @@ class _Thumbnail(Shape):
 
 class _Catalog(Shape):
     name: Literal["catalog_message"]
-    parameters: _Thumbnail | None = None
+    parameters: _Thumbnail = ABSENT
 
 
 class _CatalogMessage(_Base):
@@ -164,19 +169,24 @@ class _CatalogMessage(_Base):
     action: _Catalog
 
 
+class _FlowPayload(Shape):
+    screen: Words = ABSENT
+    data: Annotated[dict[str, Any], Field(min_length=1)] = ABSENT
+
+
 class _FlowParameters(Shape):
     flow_message_version: Literal["3"]
-    flow_id: Short | None = None
-    flow_name: Short | None = None
+    flow_id: Short = ABSENT
+    flow_name: Short = ABSENT
     flow_cta: Annotated[str, _title(30)]
-    flow_token: Words | None = None
-    mode: Literal["draft", "published"] | None = None
-    flow_action: Literal["navigate", "data_exchange"] | None = None
-    flow_action_payload: dict[str, Any] | None = None
+    flow_token: Words = ABSENT
+    mode: Literal["draft", "published"] = ABSENT
+    flow_action: Literal["navigate", "data_exchange"] = ABSENT
+    flow_action_payload: _FlowPayload = ABSENT
 
     @model_validator(mode="after")
     def _is_one_flow(self) -> _FlowParameters:
-        if (self.flow_id is None) == (self.flow_name is None):
+        if len({"flow_id", "flow_name"} & self.model_fields_set) != 1:
             raise ValueError("exactly one of flow_id and flow_name is required")
         return self
 
@@ -188,7 +198,7 @@ class _Flow(Shape):
 
 class _FlowMessage(_Base):
     type: Literal["flow"]
-    header: _Header | None = None
+    header: _Header = ABSENT
     action: _Flow
 
 
@@ -204,7 +214,7 @@ class _UrlAction(Shape):
 
 class _UrlMessage(_Base):
     type: Literal["cta_url"]
-    header: _Header | None = None
+    header: _Header = ABSENT
     action: _UrlAction
 
 
@@ -219,26 +229,25 @@ class _LocationMessage(_Base):
 
 class _CallAction(Shape):
     name: Literal["call_permission_request"]
-    parameters: dict[str, Any] | None = None
 
 
-class _CallMessage(_Base):
+class _CallMessage(Shape):
+    # Without header and footer, and a text that need not be (Meta, "Obtain user call permissions").
     type: Literal["call_permission_request"]
+    body: _Body = ABSENT
     action: _CallAction
 
 
 class _OpenAction(Shape):
     name: Short
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] = ABSENT
 
 
-class _OpenMessage(Shape):
+class _OpenMessage(_Base):
     """Payments, addresses and requests for contact data, whose inside the facts do not list."""
 
     type: Literal["order_details", "order_status", "address_message", "request_contact_info"]
-    header: _Header | None = None
-    body: _Body | None = None
-    footer: _Footer | None = None
+    header: _Header = ABSENT
     action: _OpenAction
 
 
@@ -265,6 +274,6 @@ def _differ(names: list[str], what: str) -> None:
         raise ValueError(f"the {what} must differ")
 
 
-def _titled(titles: list[str | None]) -> None:
-    if len(titles) > 1 and None in titles:
+def _titled(titles: list[str]) -> None:
+    if len(titles) > 1 and not all(titles):
         raise ValueError("with more than one section each needs a title")

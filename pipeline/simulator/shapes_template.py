@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from pipeline.simulator.shapes import Captioned, Document, Shape, Short, Words
+from pipeline.simulator.shapes import ABSENT, Captioned, Document, Shape, Short, Words
 
 PARAMETERS_MAX = 256
 V1_BUTTONS = frozenset({"quick_reply", "url", "copy_code", "catalog"})
@@ -19,7 +19,7 @@ _Index = Annotated[str, StringConstraints(pattern=r"^[0-9]$")] | Annotated[int, 
 class _Text(Shape):
     type: Literal["text"]
     text: Words
-    parameter_name: Short | None = None
+    parameter_name: Short = ABSENT
 
 
 class _HeaderText(_Text):
@@ -35,26 +35,26 @@ class _Money(Shape):
 class _Currency(Shape):
     type: Literal["currency"]
     currency: _Money
-    parameter_name: Short | None = None
+    parameter_name: Short = ABSENT
 
 
 class _Time(Shape):
     # Older senders add the parts of the date; the Cloud API shows the fallback whatever they say.
     fallback_value: Words
-    day_of_week: int | None = None
-    year: int | None = None
-    month: int | None = None
-    day_of_month: int | None = None
-    hour: int | None = None
-    minute: int | None = None
-    calendar: str | None = None
-    timestamp: int | None = None
+    day_of_week: int = ABSENT
+    year: int = ABSENT
+    month: int = ABSENT
+    day_of_month: int = ABSENT
+    hour: int = ABSENT
+    minute: int = ABSENT
+    calendar: str = ABSENT
+    timestamp: int = ABSENT
 
 
 class _DateTime(Shape):
     type: Literal["date_time"]
     date_time: _Time
-    parameter_name: Short | None = None
+    parameter_name: Short = ABSENT
 
 
 class _Image(Shape):
@@ -75,8 +75,8 @@ class _Document(Shape):
 class _Spot(Shape):
     latitude: float | int | str
     longitude: float | int | str
-    name: Short | None = None
-    address: Short | None = None
+    name: Short = ABSENT
+    address: Short = ABSENT
 
 
 class _Location(Shape):
@@ -109,9 +109,13 @@ class _Action(Shape):
     action: dict[str, Any]
 
 
+class _End(Shape):
+    expiration_time_ms: Annotated[int, Field(gt=0)]
+
+
 class _Offer(Shape):
     type: Literal["limited_time_offer"]
-    limited_time_offer: dict[str, Any]
+    limited_time_offer: _End
 
 
 _HeaderParameter = Annotated[
@@ -151,7 +155,7 @@ class _CopyCode(_Button):
 
 
 class _ActionButton(_Button):
-    sub_type: Literal["catalog", "flow", "mpm", "order_details"]
+    sub_type: Literal["catalog", "CATALOG", "flow", "mpm", "order_details"]  # capitals: an example of the OpenAPI
     parameters: Annotated[list[_Action], Field(max_length=1)] = Field(default=[])
 
 
@@ -175,7 +179,7 @@ class _Carousel(Shape):
 
 class _Language(Shape):
     code: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(_[A-Za-z]{2,4})?$")]
-    policy: Literal["deterministic"] | None = None
+    policy: Literal["deterministic"] = ABSENT
 
 
 class Template(Shape):
@@ -183,7 +187,7 @@ class Template(Shape):
 
     name: Name
     language: _Language
-    namespace: Short | None = None
+    namespace: Short = ABSENT
     components: list[Annotated[_Header | _Body | _Buttons | _LimitedTime | _Carousel, Field(discriminator="type")]] = (
         Field(default=[])
     )

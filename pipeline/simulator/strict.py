@@ -100,21 +100,34 @@ def refusal(
 
 def media_ids(content: Any, kind: str) -> Iterator[str]:
     """Every id of an uploaded medium that a content of the right form uses."""
+    return (medium["id"] for medium in _media(content, kind) if medium.get("id"))
+
+
+def _media(content: Any, kind: str) -> Iterator[dict[str, Any]]:
+    """Every media object of a content of the right form."""
     if kind in MEDIA_TYPES:
-        if content.get("id"):
-            yield content["id"]
+        yield content
     elif kind == "interactive":
-        header = content.get("header") or {}
-        yield from _medium_of(header)
+        yield from _medium_of(content.get("header", {}))
     elif kind == "template":
-        for component in content.get("components", ()):
-            for parameter in component.get("parameters", ()):
-                yield from _medium_of(parameter)
+        for components in _beside(content):
+            for component in components:
+                for parameter in component.get("parameters", ()):
+                    yield from _medium_of(parameter)
 
 
-def _medium_of(holder: dict[str, Any]) -> Iterator[str]:
+def _medium_of(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if holder.get("type") in MEDIA_TYPES:
-        yield from media_ids(holder[holder["type"]], holder["type"])
+        yield holder[holder["type"]]
+
+
+def _beside(template: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """The components of a template, and those of each card."""
+    components = template.get("components", [])
+    yield components
+    for component in components:
+        for card in component.get("cards", ()):
+            yield card["components"]
 
 
 def _envelope(given: dict[str, Any], kind: str, codes: _Codes, *, is_v1: bool, is_marketing: bool) -> Refusal | None:
@@ -213,30 +226,29 @@ def _rules(content: Any, kind: str, codes: _Codes, *, is_v1: bool) -> Iterator[R
     """What the form alone does not show."""
     if kind == "template":
         yield from _template_rules(content, codes, is_v1=is_v1)
-    elif kind == "interactive":
-        if is_v1 and content["type"] not in V1_INTERACTIVE:
-            yield codes.wrong, "the parameter interactive.type is not valid"
-        if not is_v1 and content["type"] == "product" and "header" in content:
-            yield codes.unsupported, "the parameter interactive.header is not supported"
-    elif not is_v1 and kind in MEDIA_TYPES and content.get("provider") is not None:
-        yield codes.unsupported, f"the parameter {kind}.provider is not supported"
+    elif kind == "interactive" and is_v1 and content["type"] not in V1_INTERACTIVE:
+        yield codes.wrong, "the parameter interactive.type is not valid"
+    if not is_v1 and any("provider" in medium for medium in _media(content, kind)):
+        yield codes.unsupported, f"the parameter provider of a medium in {kind} is not supported"
 
 
 def _template_rules(content: dict[str, Any], codes: _Codes, *, is_v1: bool) -> Iterator[Refusal]:
-    seen: set[tuple[str, str]] = set()
     named: set[bool] = set()
     if is_v1 and "policy" not in content["language"]:
         yield codes.missing, "the parameter template.language.policy is required"
-    for component in content.get("components", ()):
-        kind = component["type"]
-        key = (kind, str(component.get("index", "")))
-        if key in seen:
-            yield codes.wrong, f"the component {' '.join(key).strip()} stands twice"
-        seen.add(key)
-        if is_v1:
-            yield from _v1_component(component, codes)
-        if kind in ("header", "body"):
-            named |= {"parameter_name" in part for part in component.get("parameters", ()) if part["type"] == "text"}
+    for components in _beside(content):
+        seen: set[tuple[str, str]] = set()
+        for component in components:
+            kind = component["type"]
+            key = (kind, str(component.get("index", "")))
+            if key in seen:
+                yield codes.wrong, f"the component {' '.join(key).strip()} stands twice"
+            seen.add(key)
+            if is_v1:
+                yield from _v1_component(component, codes)
+            if kind in ("header", "body"):
+                texts = (part for part in component.get("parameters", ()) if part["type"] == "text")
+                named |= {"parameter_name" in part for part in texts}
     if len(named) > 1:
         yield codes.parameter, "parameters are either all named or all positional"
 

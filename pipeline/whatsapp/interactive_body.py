@@ -111,11 +111,10 @@ class LocationRequest(Part):
 
 
 class CallPermissionRequest(Part):
-    """A request for the permission to call."""
+    """A request for the permission to call; no header, no footer (Meta, "Obtain user call permissions")."""
 
     type: Literal["call_permission_request"]
     body: Maybe[Body] = None
-    footer: Maybe[Footer] = None
     action: CallPermissionAction
 
 

@@ -25,8 +25,25 @@ URL_BUTTON = {"type": "cta_url", "body": {"text": "b"}, "action": URL_ACTION}
 NO_SECTION = {"type": "list", "body": {"text": "b"}, "action": {"button": "b", "sections": []}}
 ONE_BUTTON = {"buttons": [{"type": "reply", "reply": {"id": "1", "title": "a"}}]}
 LONG_BODY = {"type": "button", "body": {"text": "b" * 1025}, "action": ONE_BUTTON}
-# Bodies that the pipeline's own bounds refuse, where the facts name none.
-OWN_BOUNDS = {"interactive_flow_deep", "interactive_flow_large"}
+ONE_CARD = {"card_index": 0, "components": TWO_BODIES}
+TWO_BODIES_ON_A_CARD = {"type": "carousel", "cards": [ONE_CARD]}
+MIXED_CARD = {"card_index": 0, "components": [{"type": "body", "parameters": [{"type": "text", "text": "a"}]}]}
+NAMED_BODY = {"type": "body", "parameters": [{"type": "text", "text": "a", "parameter_name": "n"}]}
+MIXED = [NAMED_BODY, {"type": "carousel", "cards": [MIXED_CARD]}]
+IMAGE_OF_A_PROVIDER = {"type": "image", "image": {"link": "https://a.example/a", "provider": {"name": "p"}}}
+HEADER_OF_A_PROVIDER = {"type": "header", "parameters": [IMAGE_OF_A_PROVIDER]}
+CARD_OF_A_PROVIDER = {"type": "carousel", "cards": [{"card_index": 0, "components": [HEADER_OF_A_PROVIDER]}]}
+NO_END = {"type": "limited_time_offer", "parameters": [{"type": "limited_time_offer", "limited_time_offer": {}}]}
+PADDED_BUTTON = {"type": "reply", "reply": {"id": "a ", "title": "a"}}
+PADDED_ID = {"type": "button", "body": {"text": "b"}, "action": {"buttons": [PADDED_BUTTON]}}
+CALL = {"type": "call_permission_request", "action": {"name": "call_permission_request"}}
+FAX = {"name": {"formatted_name": "A", "first_name": "A"}, "phones": [{"phone": "1", "type": "FAX"}]}
+OWN_BOUNDS = {
+    "interactive_flow_deep": "data of a flow are bounded here in depth, by Meta only with the whole body",
+    "interactive_flow_large": "data of a flow are bounded here in size, by Meta only with the whole body",
+    "template_button_payload_long": "256 characters are Meta's limit of ids of reply buttons; none is stated here",
+}
+"""Bodies that the pipeline's own bounds refuse, where the facts name none, each with the reason."""
 
 
 def _problem(profile: Profile, kind: str, content: object, **more: object) -> int | None:
@@ -69,11 +86,14 @@ def test_both_judges_agree(file: Path, profile: Profile) -> None:
         ("image", {"id": "1", "caption": "x" * 1025}, {}, 100, 1009),
         ("image", {"link": "ftp://x"}, {}, 131009, 1009),
         ("image", {"id": "1", "provider": {"name": "x"}}, {}, 100, None),
+        ("image", {"id": "1", "link": None}, {}, 131009, 1009),
+        ("image", {"link": "https://a.example/a b"}, {}, 131009, 1009),
         ("location", {"latitude": 1, "longitude": 2}, {}, None, 1008),
         ("location", {"latitude": 91, "longitude": 2, "name": "x", "address": "y"}, {}, 131009, 1009),
         ("reaction", {"emoji": "x"}, {}, 131008, 1009),
         ("contacts", [{"name": {"formatted_name": "Ada"}}], {}, 131009, 1009),
         ("contacts", [{"name": {"formatted_name": "A", "first_name": "A"}}] * 6, {}, 131009, None),
+        ("contacts", [FAX], {}, 131009, 1009),
         ("template", TEMPLATE, {}, None, None),
         ("template", {"name": "a"}, {}, 131008, 1008),
         ("template", {"name": "a", "language": {"code": "en"}}, {}, None, 1008),
@@ -81,7 +101,18 @@ def test_both_judges_agree(file: Path, profile: Profile) -> None:
         ("template", {**TEMPLATE, "components": [ODD_PARAMETER]}, {}, 132012, 2012),
         ("template", {**TEMPLATE, "components": [LONG_HEADER]}, {}, 132005, 2004),
         ("template", {**TEMPLATE, "components": TWO_BODIES}, {}, 131009, 1009),
+        ("template", {**TEMPLATE, "components": [TWO_BODIES_ON_A_CARD]}, {}, 131009, 1009),
+        ("template", {**TEMPLATE, "components": MIXED}, {}, 132012, 1010),
+        ("template", {**TEMPLATE, "components": [HEADER_OF_A_PROVIDER]}, {}, 100, None),
+        ("template", {**TEMPLATE, "components": [CARD_OF_A_PROVIDER]}, {}, 100, 1009),
+        ("template", {**TEMPLATE, "components": [NO_END]}, {}, 131008, 1008),
         ("interactive", URL_BUTTON, {}, None, 1009),
+        ("interactive", {**URL_BUTTON, "header": IMAGE_OF_A_PROVIDER}, {}, 100, 1009),
+        ("interactive", {**URL_BUTTON, "footer": None}, {}, 131009, 1009),
+        ("interactive", PADDED_ID, {}, 131009, 1009),
+        ("interactive", CALL, {}, None, 1009),
+        ("interactive", {**CALL, "footer": {"text": "f"}}, {}, 100, 1010),
+        ("interactive", {"type": "order_status", "action": {"name": "review_order"}}, {}, 131008, 1008),
         ("interactive", NO_SECTION, {}, 131009, 2015),
         ("interactive", LONG_BODY, {}, 100, 1009),
         ("interactive", {"type": "button", "body": {"text": "b"}, "action": {"buttons": []}}, {}, 131009, 1009),

@@ -85,7 +85,7 @@ def read_message(profile: Profile, body: bytes, *, strict: bool = True, is_marke
         return Message(to=_text(given.get("message_id")), type=READ, problem=_read_problem(given))
     to = _text(given.get("to")) or ("" if is_v1 else _text(given.get("recipient")))
     kind = _text(given.get("type"))
-    if is_v1 and not kind:
+    if is_v1 and "type" not in given:
         kind = "hsm" if "hsm" in given else "text"
     content = given.get(kind)
     problem = _problem(is_v1, given, to, kind)

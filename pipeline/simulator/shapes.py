@@ -38,12 +38,16 @@ class V1Text(Shape):
     body: Words
 
 
+class _Provider(Shape):
+    name: Short
+
+
 class Media(Shape):
     """An uploaded medium or a link to one; `provider` names a media provider of v1."""
 
     id: Short = ABSENT
     link: Link = ABSENT
-    provider: Short | dict[str, Any] = ABSENT
+    provider: Short | _Provider = ABSENT
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Media:
@@ -183,10 +187,18 @@ class _HsmMoney(Shape):
     amount_1000: int
 
 
+class _Epoch(Shape):
+    timestamp: int
+
+
+class _HsmMoment(Shape):
+    unix_epoch: _Epoch
+
+
 class _HsmParameter(Shape):
     default: Words
     currency: _HsmMoney = ABSENT
-    date_time: dict[str, Any] = ABSENT
+    date_time: _HsmMoment = ABSENT
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> _HsmParameter:

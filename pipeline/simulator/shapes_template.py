@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from pipeline.simulator.shapes import ABSENT, Captioned, Document, Shape, Short, Words
+from pipeline.simulator.shapes import ABSENT, Captioned, Document, Location, Shape, Short, Words
 
 PARAMETERS_MAX = 256
 V1_BUTTONS = frozenset({"quick_reply", "url", "copy_code", "catalog"})
@@ -72,21 +72,19 @@ class _Document(Shape):
     document: Document
 
 
-class _Spot(Shape):
-    latitude: float | int | str
-    longitude: float | int | str
-    name: Short = ABSENT
-    address: Short = ABSENT
-
-
 class _Location(Shape):
     type: Literal["location"]
-    location: _Spot
+    location: Location
+
+
+class _Item(Shape):
+    product_retailer_id: Short
+    catalog_id: Short = ABSENT
 
 
 class _Product(Shape):
     type: Literal["product"]
-    product: dict[str, Any]
+    product: _Item
 
 
 class _Payload(Shape):
@@ -141,7 +139,7 @@ class _Button(Shape):
 
 class _QuickReply(_Button):
     sub_type: Literal["quick_reply"]
-    parameters: Annotated[list[_Payload], Field(max_length=1)] = Field(default=[])
+    parameters: Annotated[list[_Payload], Field(min_length=1, max_length=1)]
 
 
 class _UrlButton(_Button):

@@ -7,9 +7,10 @@ token of the rate limit. Lengths count characters. Data and pure functions.
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 ID_CHARS_MAX: Final = 512
 LINK_CHARS_MAX: Final = 2_048
@@ -18,6 +19,7 @@ FREE_TEXT_CHARS_MAX: Final = 1_024
 OPAQUE_DEPTH_MAX: Final = 12
 OPAQUE_VALUES_MAX: Final = 1_000
 OPAQUE_CHARS_MAX: Final = 32_768
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,3}(\.[0-9]{1,24})?")
 
 
 class Part(BaseModel):
@@ -40,6 +42,8 @@ Maybe = Annotated[T | None, AfterValidator(_given)]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARS_MAX)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=FREE_TEXT_CHARS_MAX)]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number that JSON's writer can write."""
 Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$", max_length=LINK_CHARS_MAX)]
 Caption = Annotated[str, StringConstraints(max_length=CAPTION_CHARS_MAX)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -91,7 +95,7 @@ class Document(CaptionedMedia):
 def _degrees(limit: float) -> AfterValidator:
     def check(value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number and not (isinstance(value, str) and len(value) <= 32 and value.isascii()):
+        if not is_number and not (isinstance(value, str) and _DECIMAL.fullmatch(value)):
             raise ValueError("must be a number of degrees")
         try:
             degrees = float(value)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.whatsapp.body_parts import Id, Maybe, Part, Words, one_of
+from pipeline.whatsapp.body_parts import Id, Maybe, Part, Whole, Words, one_of
 
 TEXT_CHARS_MAX: Final = 4_096  # Meta, On-Premises messages reference
 WAMID_CHARS_MAX: Final = 128  # Meta, messages reference
@@ -130,13 +130,13 @@ class HsmCurrency(Part):
     """An amount of money in thousandths."""
 
     currency_code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    amount_1000: int
+    amount_1000: Whole
 
 
 class UnixEpoch(Part):
     """A moment."""
 
-    timestamp: int
+    timestamp: Whole
 
 
 class HsmDateTime(Part):

@@ -170,9 +170,12 @@ def _deterministic(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> Any:
-    """Meta's OpenAPI types latitude and longitude of outbound messages as strings."""
-    return str(value) if isinstance(value, int | float) else value
+    """Meta's OpenAPI types latitude and longitude of outbound messages as strings: decimal ones, `1e-05` is none."""
+    return f"{value:.{_PLACES}f}".rstrip("0").rstrip(".") if isinstance(value, int | float) else value
 
+
+_PLACES: Final = 9
+"""Decimal places of degrees: a tenth of a millimetre."""
 
 # Per recipient: Meta, about the platform. Per number: Meta, throughput (no burst is documented beyond it).
 _PAIR: Final = PairLimit(every_s=6.0, burst=45)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from pipeline.whatsapp.body_parts import Id, Maybe, Part
 from pipeline.whatsapp.template_parameters import (
@@ -27,7 +27,15 @@ COMPONENTS_MAX: Final = 16
 PARAMETERS_MAX: Final = 100
 CARDS_MAX: Final = 10  # Meta, media card carousel templates
 
-ButtonIndex = Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+def _no_truth(value: Any) -> Any:
+    if type(value) is bool:
+        raise ValueError("must be 0 to 9")  # to Python false is 0
+    return value
+
+
+_Index = Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+ButtonIndex = Annotated[_Index, BeforeValidator(_no_truth)]
 
 
 class HeaderComponent(Part):

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from pipeline.whatsapp.body_parts import Document, Id, Location, Maybe, Media, Opaque, Part, Words
+from pipeline.whatsapp.body_parts import Document, Id, Location, Maybe, Media, Opaque, Part, Whole, Words
 
 PARAMETER_CHARS_MAX: Final = 32_768
 HEADER_CHARS_MAX: Final = 60
@@ -39,7 +39,7 @@ class Currency(Part):
 
     fallback_value: Words
     code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    amount_1000: int
+    amount_1000: Whole
 
 
 class CurrencyParameter(Part):
@@ -54,13 +54,13 @@ class DateTime(Part):
     """A moment as text; the Cloud API always shows `fallback_value`, old clients could use the rest."""
 
     fallback_value: Words
-    day_of_week: Maybe[int | str] = None
-    day_of_month: Maybe[int] = None
-    year: Maybe[int] = None
-    month: Maybe[int] = None
-    hour: Maybe[int] = None
-    minute: Maybe[int] = None
-    timestamp: Maybe[int] = None
+    day_of_week: Maybe[Whole | str] = None
+    day_of_month: Maybe[Whole] = None
+    year: Maybe[Whole] = None
+    month: Maybe[Whole] = None
+    hour: Maybe[Whole] = None
+    minute: Maybe[Whole] = None
+    timestamp: Maybe[Whole] = None
     calendar: Maybe[str] = None
 
 
@@ -161,7 +161,7 @@ class ActionParameter(Part):
 class Offer(Part):
     """When an offer ends."""
 
-    expiration_time_ms: int = Field(gt=0)
+    expiration_time_ms: int = Field(gt=0, lt=2**63)
 
 
 class OfferParameter(Part):

@@ -133,6 +133,13 @@ def test_strictness_can_be_taken_off() -> None:
     assert read_message("cloud", raw, strict=False).problem is None
 
 
+@pytest.mark.parametrize(("given", "code"), [({}, None), ({"type": "text"}, None), ({"type": None}, 1009)])
+def test_v1_needs_no_type(given: dict[str, object], code: int | None) -> None:
+    """On v1 a body without a type is a text; one with a type that is no word is refused."""
+    message = read_message("v1", orjson.dumps({"to": TO, "text": {"body": "x"}, **given}))
+    assert (message.problem or (None,))[0] == code
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -53,3 +53,13 @@ def test_problems_of_both_kinds_together() -> None:
     """A stray field and a wrong value are reported together."""
     found = check_message({"type": "image", "image": {"id": "1", "link": "https://x.example/"}, "to": "1"}, "cloud")
     assert [problem.split(":")[0] for problem in found] == ["to", "image"]
+
+
+def test_numbers_fit_into_64_bits() -> None:
+    """A whole number that could not be written into the request is refused before it gets there."""
+    money = {"fallback_value": "$1", "code": "USD", "amount_1000": 2**63}
+    body = {"type": "body", "parameters": [{"type": "currency", "currency": money}]}
+    message = {"type": "template", "template": {"name": "a", "language": {"code": "en"}, "components": [body]}}
+    assert check_message(message, "cloud")
+    money["amount_1000"] = 2**63 - 1
+    assert check_message(message, "cloud") == []

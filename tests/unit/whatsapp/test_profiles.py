@@ -136,6 +136,8 @@ def test_location_by_shape() -> None:
     message = {"type": "location", "location": place}
     assert rendered("cloud", message)["location"] == {**place, "latitude": "52.52"}
     assert rendered("v1", message)["location"] == {**place, "longitude": 13.4}
+    tiny = {"type": "location", "location": {"latitude": 0.00001, "longitude": -100}}
+    assert rendered("cloud", tiny)["location"] == {"latitude": "0.00001", "longitude": "-100"}
 
 
 def test_the_sender_decides_who_gets_it() -> None:

@@ -21,10 +21,10 @@ class Collector:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Collect nothing within; afterwards, leave all that exists by then out of all collections.
+        """Collect nothing within.
 
-        What is left out is still freed by its last reference, as a history is. A cycle that was garbage already is not:
-        once per take-over, and few, as the young generation is at most some seconds old.
+        Nothing is frozen afterwards: what is garbage by then would stay for ever, and a lane that was given up a moment
+        before is such a cycle, with all its messages.
         """
         with self._lock:
             self._readers += 1
@@ -35,5 +35,4 @@ class Collector:
             with self._lock:
                 self._readers -= 1
                 if not self._readers:
-                    gc.freeze()
                     gc.enable()

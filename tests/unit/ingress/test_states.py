@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
@@ -15,27 +15,13 @@ from pipeline.ingress.outgoing import Translator
 from pipeline.ingress.states import States
 from pipeline.records.account import LimitsState, TemplateState
 from pipeline.records.codec import check, header_of
+from tests.support.kafka_message import KafkaMessage
 from tests.unit.ingress.support import CLOUD, DIALOG, V1, number, settings_with
 
 NOW_MS = 1_795_300_100_000
 ACCOUNT, SHOWN = "300000000000001", "15550100001"
 TEMPLATE: dict[str, Any] = {"message_template_name": "promo", "message_template_language": "en-US"}
 KEY = f"template:{ACCOUNT}/promo/en_US"
-
-
-class Message(NamedTuple):
-    """What the follower brings."""
-
-    raw_key: bytes | None
-    raw: bytes | None
-
-    def key(self) -> bytes | None:
-        """As of a Kafka message."""
-        return self.raw_key
-
-    def value(self) -> bytes | None:
-        """As of a Kafka message."""
-        return self.raw
 
 
 def webhook(field: str, time_s: int | None = 1_795_300_000, **value: Any) -> bytes:
@@ -148,13 +134,13 @@ def test_what_stands_on_the_topic_counts(tmp_path: Path) -> None:
     """After a restart, and beside another door, news are merged on top of what was written there."""
     other, stand = Stand(owned(tmp_path)), Stand(owned(tmp_path))
     known = other.take(webhook("message_template_quality_update", new_quality_score="RED", **TEMPLATE))
-    stand.states.apply([Message(KEY.encode(), orjson.dumps(known[KEY]))])
+    stand.states.apply([KafkaMessage(KEY.encode(), orjson.dumps(known[KEY]))])
     newer = webhook("message_template_status_update", event="PAUSED", time_s=1_795_300_050, **TEMPLATE)
     assert stand.take(newer)[KEY]["quality"] == "RED"
-    stand.states.apply([Message(KEY.encode(), orjson.dumps(known[KEY]))])
+    stand.states.apply([KafkaMessage(KEY.encode(), orjson.dumps(known[KEY]))])
     later = webhook("message_template_quality_update", new_quality_score="GREEN", time_s=1_795_300_060, **TEMPLATE)
     assert stand.take(later)[KEY]["status"] == "PAUSED", "its own record is on its way, an older one came back"
-    stand.states.apply([Message(KEY.encode(), None)])
+    stand.states.apply([KafkaMessage(KEY.encode(), None)])
     assert stand.take(newer)[KEY]["quality"] is None
 
 
@@ -163,8 +149,8 @@ def test_rubbish_on_the_topic_is_passed_over(tmp_path: Path) -> None:
     stand = Stand(owned(tmp_path))
     stand.states.apply(
         [
-            Message(b"x", b"no"), Message(None, b"{}"), Message(KEY.encode(), b'{"aspect":"template"}'),
-            Message(b"lane:1#0/mark", b'{"aspect":"mark"}'),
+            KafkaMessage(b"x", b"no"), KafkaMessage(None, b"{}"), KafkaMessage(KEY.encode(), b'{"aspect":"template"}'),
+            KafkaMessage(b"lane:1#0/mark", b'{"aspect":"mark"}'),
         ]
     )  # fmt: skip
     assert KEY in stand.take(webhook("message_template_status_update", event="PAUSED", **TEMPLATE))

@@ -12,37 +12,28 @@ from pipeline.clock import rfc3339
 from pipeline.records.schemas import AccountState as AccountRecord
 from pipeline.sender.account import AccountState
 from pipeline.sender.halts import Halts, pause_marketing
+from tests.support.kafka_message import KafkaMessage
 from tests.unit.sender.making import MARKS, Bench, Make
 
 NOW_MS = 1_795_300_000_000
 
 
-class Told:
-    """A Kafka message on `account-state`."""
-
-    def __init__(self, key: str, value: dict[str, Any] | None) -> None:
-        self._key, self._value = key, value
-
-    def key(self) -> bytes:
-        """Its key."""
-        return self._key.encode()
-
-    def value(self) -> bytes | None:
-        """Its value."""
-        return orjson.dumps(self._value) if self._value is not None else None
+def told(key: str, value: dict[str, Any]) -> KafkaMessage:
+    """A record on `account-state`."""
+    return KafkaMessage(key.encode(), orjson.dumps(value))
 
 
-def halt(number: str = "1", shard: int = 0, **fields: Any) -> Told:
+def halt(number: str = "1", shard: int = 0, **fields: Any) -> KafkaMessage:
     """A lane of another process says that it is halted for ten seconds."""
     value = {
         "kind": "number", "id": number, "aspect": "halt", "shard": shard, "reason": "throttled", "scope": "number",
         "account": "waba-1", "base_url": "https://one", "halted": True, "until": rfc3339(NOW_MS + 10_000),
         "at": rfc3339(NOW_MS), "by": "other/1", **fields,
     }  # fmt: skip
-    return Told(f"number:{number}/halt/{shard}", value)
+    return told(f"number:{number}/halt/{shard}", value)
 
 
-def state(*messages: Told) -> AccountState:
+def state(*messages: KafkaMessage) -> AccountState:
     """What is known after these."""
     account = AccountState(lambda: None)
     account.apply(list(messages))
@@ -124,7 +115,7 @@ def test_a_pause_of_marketing_is_heard_by_all_and_never_cut_short(bench: Make) -
     assert world.ctx.account.no_marketing_until_ms(lane.number, now_ms) == now_ms + 86_400_000
     assert world.ctx.account.no_marketing_until_ms("another", now_ms) is None
     [said] = published(world)
-    sister = state(Told("k", said), Told("k2", {**said, "until": rfc3339(now_ms + 1000)}))
+    sister = state(told("k", said), told("k2", {**said, "until": rfc3339(now_ms + 1000)}))
     assert sister.no_marketing_until_ms(lane.number, now_ms) == now_ms + 86_400_000
     assert sister.no_marketing_until_ms(lane.number, now_ms + 86_400_000) is None
     assert (said["aspect"], said["error_code"]) == ("marketing", 471)
@@ -132,5 +123,5 @@ def test_a_pause_of_marketing_is_heard_by_all_and_never_cut_short(bench: Make) -
 
 def test_the_throughput_of_a_number_is_known() -> None:
     """As the newest webhook said."""
-    account = state(Told("number:1/limits", {"aspect": "limits", "throughput": "HIGH"}))
+    account = state(told("number:1/limits", {"aspect": "limits", "throughput": "HIGH"}))
     assert (account.throughput("1"), account.throughput("2")) == ("HIGH", None)

@@ -9,24 +9,14 @@ import pytest
 
 from pipeline.config import Settings
 from pipeline.sender.inbound_count import InboundCount
+from tests.support.kafka_message import KafkaMessage
 from tests.support.sender_values import NUMBER
 from tests.unit.sender.making import Bench, Make
 
 
-class Came:
-    """A Kafka message on `inbound-events`."""
-
-    def __init__(self, value: bytes | None) -> None:
-        self._value = value
-
-    def value(self) -> bytes | None:
-        """Its value."""
-        return self._value
-
-
-def event(**fields: Any) -> Came:
+def event(**fields: Any) -> KafkaMessage:
     """An inbound event."""
-    return Came(orjson.dumps({"type": "message", "number": NUMBER, "body": {}, **fields}))
+    return KafkaMessage(None, orjson.dumps({"type": "message", "number": NUMBER, "body": {}, **fields}))
 
 
 def counting(world: Bench, *, counts: bool) -> InboundCount:
@@ -45,7 +35,8 @@ def test_messages_take_tokens_and_statuses_do_not(bench: Make) -> None:
     counting(world, counts=True).apply(
         [
             event(), event(), event(number="2"), event(type="status", body={"text": '"type":"message"'}),
-            event(number=["1"]), Came(b'"type":"message"'), Came(b'["type":"message"]'), Came(None),
+            event(number=["1"]), KafkaMessage(None, b'"type":"message"'), KafkaMessage(None, b'["type":"message"]'),
+            KafkaMessage(None, None),
         ]
     )  # fmt: skip
     assert before >= 2.0

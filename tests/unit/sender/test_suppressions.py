@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -20,6 +20,7 @@ from pipeline.sender.suppressions import Suppressions
 from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck
 from pipeline.whatsapp.suppression import DAY_MS, is_suppression
+from tests.support.kafka_message import KafkaMessage
 from tests.support.sender_values import ADA, BOB, NOW_MS
 from tests.unit.sender.making import Bench, Make
 
@@ -28,29 +29,14 @@ REFUSED = Answer(400, {}, b'{"error":{"message":"Message undeliverable","code":1
 OTHERWISE = Answer(400, {}, b'{"error":{"message":"Invalid parameter","code":131009}}')
 
 
-class Message(NamedTuple):
-    """What the follower brings."""
-
-    raw_key: bytes | None
-    raw: bytes | None
-
-    def key(self) -> bytes | None:
-        """As of a Kafka message."""
-        return self.raw_key
-
-    def value(self) -> bytes | None:
-        """As of a Kafka message."""
-        return self.raw
-
-
-def of(recipient: str, until_ms: int | None = None, **fields: Any) -> Message:
+def of(recipient: str, until_ms: int | None = None, **fields: Any) -> KafkaMessage:
     """A suppression of that person."""
     until = rfc3339(until_ms) if until_ms is not None else None
     value = {"recipient": recipient, "reason": "not_on_whatsapp", "until": until, "at": rfc3339(NOW_MS), **fields}
-    return Message(recipient.encode(), orjson.dumps(value))
+    return KafkaMessage(recipient.encode(), orjson.dumps(value))
 
 
-def knowing(*messages: Message) -> Suppressions:
+def knowing(*messages: KafkaMessage) -> Suppressions:
     """What is known after these records."""
     known = Suppressions(lambda: NOW_MS)
     known.apply(list(messages))
@@ -64,7 +50,7 @@ def test_it_holds_until_it_ends_or_is_lifted() -> None:
     assert known.forbids(BOB, NOW_MS + 9 * DAY_MS)
     assert not known.forbids("15550100000", NOW_MS)
     assert not known.forbids(ADA, NOW_MS + DAY_MS)
-    known.apply([Message(BOB.encode(), None)])
+    known.apply([KafkaMessage(BOB.encode(), None)])
     assert not known.forbids(BOB, NOW_MS)
 
 
@@ -77,7 +63,11 @@ def test_what_is_over_is_not_kept() -> None:
 def test_rubbish_changes_nothing() -> None:
     """A record that cannot be read neither suppresses nor stops the reading."""
     known = knowing(
-        Message(ADA.encode(), b"no"), Message(ADA.encode(), b"[]"), of(ADA, until="soon"), Message(None, b"{}"), of(BOB)
+        KafkaMessage(ADA.encode(), b"no"),
+        KafkaMessage(ADA.encode(), b"[]"),
+        of(ADA, until="soon"),
+        KafkaMessage(None, b"{}"),
+        of(BOB),
     )
     assert (known.forbids(ADA, NOW_MS), known.forbids(BOB, NOW_MS), len(known)) == (False, True, 1)
 

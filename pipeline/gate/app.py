@@ -24,6 +24,7 @@ from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
+from pipeline.gate.state import AccountFacts
 from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
@@ -33,6 +34,7 @@ from pipeline.metrics import Metrics
 from pipeline.records.consent_rule import is_consent
 from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
+from pipeline.streams.follow import Follower
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
@@ -46,6 +48,7 @@ ENTRANCES: Final[dict[str, Kind]] = {
     URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
 WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, DEAD_LETTER)
+ACCOUNT: Final = "account-state"
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
 CHANGELOG_QUEUE: Final = 131_072
 RECOVERED: Final = "tables"
@@ -77,8 +80,10 @@ class Gate:
         consents = self._view(CONSENT, partitions, is_consent)
         windows = self._view(WINDOWS, partitions, is_windows)
         suppressions = self._view(SUPPRESSIONS, partitions, is_suppression)
+        account = AccountFacts()
+        self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), account.apply, asyncio.get_running_loop())
         judges = Judges(
-            RequestJudge(settings, partitions, consents, windows, suppressions, metrics),
+            RequestJudge(settings, partitions, consents, windows, suppressions, account, metrics),
             UpdateJudge(settings, partitions, consents, metrics),
             InboundJudge(settings, partitions, windows, suppressions, metrics),
             consents,
@@ -94,16 +99,22 @@ class Gate:
         self._tasks = [self._task(self.worker.run(), "gate-worker"), self._task(self.worker.asker.run(), "gate-ends")]
 
     async def warm_up(self) -> None:
-        """Fetch the metadata of what will be written.
+        """Fetch the metadata of what will be written, and read `account-state` to its end.
 
         Raises:
             BrokerUnreachable: no broker answered in time.
         """
+        kafka = self._settings.kafka
+        self._follower.start()
         topics = [self._settings.topic(name) for name in WRITTEN]
         try:
-            await asyncio.to_thread(self._outlets.warm_up, topics, self._settings.kafka.startup_timeout_s)
+            await asyncio.to_thread(self._outlets.warm_up, topics, kafka.startup_timeout_s)
+            await asyncio.wait_for(self._follower.caught_up.wait(), kafka.startup_timeout_s)
         except KafkaException as exc:
-            raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {exc.args[0].name()}") from exc
+            raise BrokerUnreachable(f"{kafka.bootstrap_servers}: {exc.args[0].name()}") from exc
+        except TimeoutError as exc:
+            why = f"{ACCOUNT} was not read to its end within {kafka.startup_timeout_s:g} s"
+            raise BrokerUnreachable(f"{kafka.bootstrap_servers}: {why}") from exc
 
     async def close(self) -> None:
         """Stop the tasks and the clients, after the app has stopped."""
@@ -111,6 +122,7 @@ class Gate:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._follower.stop()
         await self._outlets.close(CLOSE_S)
         await asyncio.to_thread(self._ends.close)
 

@@ -17,6 +17,7 @@ from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
+from pipeline.gate.state import AccountFacts
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_until
 from pipeline.metrics import Metrics
@@ -75,10 +76,18 @@ class RequestJudge:
         consents: The `consent` table.
         windows: The `service-windows` table.
         suppressions: The `suppressions` table.
+        account: What `account-state` says.
     """
 
     def __init__(
-        self, settings: Settings, partitions: int, consents: View, windows: View, suppressions: View, metrics: Metrics
+        self,
+        settings: Settings,
+        partitions: int,
+        consents: View,
+        windows: View,
+        suppressions: View,
+        account: AccountFacts,
+        metrics: Metrics,
     ) -> None:
         self._numbers: Mapping[str, NumberSettings] = settings.numbers
         self._ttl_s = settings.policy.ttl_s
@@ -86,6 +95,7 @@ class RequestJudge:
         self._consents = consents
         self._windows = windows
         self._suppressions = suppressions
+        self._account = account
         self._metrics = metrics
         self._misplaced = Misplaced(metrics)
 

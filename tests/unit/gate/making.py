@@ -12,6 +12,7 @@ from pipeline.config import Settings
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
+from pipeline.gate.state import AccountFacts
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
@@ -117,11 +118,12 @@ class Tables:
         }  # fmt: skip
         self.applied = dict.fromkeys(self.stored, -1)
         self.metrics = Metrics()
+        self.account = AccountFacts()
         self.consents = self._view("consent", is_consent)
         self.windows = self._view("service-windows", is_windows)
         self.suppressions = self._view("suppressions", is_suppression)
         self.requests = RequestJudge(
-            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.metrics
+            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.account, self.metrics
         )
         self.updates = UpdateJudge(self.settings, PARTITIONS, self.consents, self.metrics)
         self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.suppressions, self.metrics)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -113,19 +114,20 @@ async def serve_health(health: Health, metrics: Metrics, host: str, port: int) -
     return HealthServer(runner, heartbeat, bound)
 
 
-async def listen(runner: web.AppRunner, host: str, port: int, section: str) -> int:
+async def listen(runner: web.AppRunner, host: str, port: int, section: str, tls: ssl.SSLContext | None = None) -> int:
     """Open the one listening socket of an application, and return its port.
 
     Args:
         port: 0: any free one.
         section: Table of the settings that host and port stand in, for the error.
+        tls: None: plain HTTP.
 
     Raises:
         ConfigError: the address is taken, not ours, or not an address.
     """
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     except OSError as exc:
         await runner.cleanup()
         raise ConfigError(

@@ -106,6 +106,9 @@ class Metrics:
             "From a webhook's last byte to Kafka's ack of all its records.",
             WEBHOOK_BUCKETS_S,
         )
+        self.webhook_repeats = self._counter(
+            "webhook_repeats", "Events left out because they were stored a moment before (ingress.dedupe_s)."
+        )
         self.statuses = self._counter("statuses", "Status updates received, repeats included.", "status")
         self.undelivered = self._counter("undelivered", "Status updates that say failed, by code.", "code")
         self.opt_outs = self._counter("opt_outs", "Opt-outs received by webhook, by way.", "way")

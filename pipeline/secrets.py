@@ -80,9 +80,15 @@ def _read(table: str, what: str, path: Path | None, variable: str | None) -> str
     return secret
 
 
-def app_secrets(settings: Settings) -> list[bytes]:
-    """Read the live app secrets that webhooks may be signed with, newest first as listed."""
-    return [
-        read_secret_file(f"ingress.app_secret_files.{index}", path).encode()
-        for index, path in enumerate(settings.ingress.app_secret_files)
-    ]
+def app_secrets(settings: Settings, number: str | None = None) -> list[bytes]:
+    """Read the live app secrets that webhooks may be signed with, newest first as listed.
+
+    Args:
+        number: Those of the app that delivers this number's webhooks; None: those of the ingress.
+
+    Raises:
+        ConfigError: one cannot be read; names the key.
+    """
+    own = settings.numbers[number].app_secret_files if number is not None else []
+    table, paths = (f"numbers.{number}", own) if own else ("ingress", settings.ingress.app_secret_files)
+    return [read_secret_file(f"{table}.app_secret_files.{index}", path).encode() for index, path in enumerate(paths)]

@@ -45,6 +45,7 @@ def secret_problems(settings: Settings) -> list[str]:
         "ingress.path_token_file": settings.ingress.path_token_file,
     }
     reads: list[Callable[[], object]] = [partial(app_secrets, settings)]
+    reads += [partial(app_secrets, settings, number) for number in settings.numbers]
     reads += [partial(credential_of, number, own) for number, own in settings.numbers.items()]
     reads += [partial(read_secret_file, key, path) for key, path in files.items() if path is not None]
     problems = []

@@ -53,6 +53,11 @@ class NumberSettings(Section):
         None, min_length=1, description="Lane partitions, one per shard; required once there are two numbers."
     )
     max_in_flight: int | None = Field(None, ge=1, le=100_000, description="Default rate × 2 s, at least 16.")
+    app_secret_files: list[Path] = Field(
+        [],
+        max_length=2,
+        description="Secrets of the app that signs this number's webhooks, if it is not that of `ingress`.",
+    )
     count_inbound: bool = Field(
         False, description="Messages from people take tokens, too: Cloud throughput is in and out together."
     )

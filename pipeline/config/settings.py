@@ -143,6 +143,23 @@ class IngressSettings(Section):
     verify_token_file: Path | None = Field(None, description="File with the token of Meta's GET verification.")
     app_secret_files: list[Path] = Field([], max_length=2, description="Up to two live app secrets.")
     path_token_file: Path | None = Field(None, description="v1 without signatures: a secret part of the path.")
+    dedupe_s: float = Field(
+        0, ge=0, le=600, description="An event that was stored so recently is not written again; 0: always written."
+    )
+    tls_cert_file: Path | None = Field(None, description="Our certificate chain, PEM; omitted: a proxy ends TLS.")
+    tls_key_file: Path | None = Field(None, description="Its key, PEM.")
+    client_ca_file: Path | None = Field(None, description="Callers need a certificate of this CA (mTLS), PEM.")
+    client_name: str | None = Field(None, description="Common name that their certificate must have.")
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together; set both or none")
+        if self.client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("client_ca_file needs tls_cert_file: where a proxy ends TLS, it must ask for certificates")
+        if self.client_name is not None and self.client_ca_file is None:
+            raise ValueError("client_name needs client_ca_file: without a CA anybody can have any name")
+        return self
 
 
 class HttpSettings(Section):

@@ -1,5 +1,8 @@
 """Who may post a webhook: signatures by app secrets, a secret token for v1, both read anew when their files change.
 
+A number may have app secrets of its own (another app delivers its webhooks); whoever signs with them speaks for the
+numbers that name them and their accounts, and for nobody else.
+
 Touched on the ingress' loop only. A look at a file's date costs microseconds and happens at most once per
 `RECHECK_S`; the file is read only when it changed, and a file that cannot be read leaves the last good secret live.
 """
@@ -7,9 +10,10 @@ Touched on the ingress' loop only. A look at a file's date costs microseconds an
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -20,6 +24,8 @@ from pipeline.secrets import read_secret_file
 from pipeline.whatsapp.signature import verify_signature
 
 RECHECK_S = 1.0
+MAX_APP_SECRETS = 64
+"""Each costs an HMAC per call: 64 over a body of 1 kB take a quarter of a millisecond."""
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +74,31 @@ class SecretFile:
             log.info("secret_reloaded", setting=self._key)
 
 
+class Voice(NamedTuple):
+    """Whom an authentic call may speak for.
+
+    Attributes:
+        numbers: Configured numbers.
+        accounts: Accounts whose own events (templates, limits, …) it may tell.
+        others: Whether it may speak for what nobody named, too: unknown numbers, accounts that are in no settings.
+    """
+
+    numbers: frozenset[str]
+    accounts: frozenset[str] = frozenset()
+    others: bool = False
+
+    def may_tell(self, number: str | None, account: str | None, known: Collection[str]) -> bool:
+        """Whether an event about this number, or, if it names none, this account, is its to tell.
+
+        Args:
+            known: All numbers and accounts of the settings.
+        """
+        name = number or account
+        if name in self.numbers or (number is None and name in self.accounts):
+            return True
+        return self.others and name not in known
+
+
 class Access:
     """Decides whether a call is authentic.
 
@@ -78,14 +109,21 @@ class Access:
     def __init__(self, settings: Settings, clock: Callable[[], float] = steady_s) -> None:
         require_locks(settings)
         ingress = settings.ingress
-        self._app_secrets = [
-            SecretFile(f"ingress.app_secret_files.{index}", path, clock)
-            for index, path in enumerate(ingress.app_secret_files)
-        ]
+        self._secrets: dict[Path, SecretFile] = {}
+        self._voices: list[tuple[list[SecretFile], Voice]] = []
+        for paths, numbers in _signers(settings).items():
+            for key, path in _keyed(settings, paths, numbers):
+                self._secrets.setdefault(path, SecretFile(key, path, clock))
+            self._voices.append(([self._secrets[path] for path in paths], _voice(settings, paths, numbers)))
+        if len(self._secrets) > MAX_APP_SECRETS:
+            raise ConfigError(
+                f"numbers.*.app_secret_files: {len(self._secrets)} secrets, at most {MAX_APP_SECRETS} are tried per"
+                " call; run several ingresses, each with some of the numbers"
+            )
         self._path_token = self._optional("ingress.path_token_file", ingress.path_token_file, clock)
         self._verify_token = self._optional("ingress.verify_token_file", ingress.verify_token_file, clock)
         self._v1 = frozenset(number for number, one in settings.numbers.items() if one.profile == "v1")
-        self._is_open = not self._app_secrets and self._path_token is None
+        self._is_open = not self._secrets and self._path_token is None
 
     @staticmethod
     def _optional(key: str, path: Path | None, clock: Callable[[], float]) -> SecretFile | None:
@@ -97,11 +135,14 @@ class Access:
 
     def may_knock(self, number: str | None, token: str | None, signature: str | None) -> bool:
         """Whether reading the body is worth it: something is offered that could turn out authentic."""
-        return bool(self._app_secrets and signature) or self.has_token(number, token)
+        return bool(self._secrets and signature) or self.has_token(number, token)
 
-    def is_signed(self, raw: bytes, signature: str | None) -> bool:
-        """Whether a live app secret signed these bytes."""
-        return verify_signature(raw, signature, [secret.value() for secret in self._app_secrets])
+    def voice_of(self, raw: bytes, signature: str | None, number: str | None, token: str | None) -> Voice | None:
+        """For whom a call speaks: by the app secret that signed its bytes, else by its token; None: for nobody."""
+        signers = [voice for secrets, voice in self._voices if _is_signed(raw, signature, secrets)]
+        if signers:
+            return signers[0]
+        return Voice(frozenset({number})) if number is not None and self.has_token(number, token) else None
 
     def has_token(self, number: str | None, token: str | None) -> bool:
         """Whether a call may speak for one v1 number without a signature: by the shared token, or on an open loopback.
@@ -117,6 +158,34 @@ class Access:
         return token is not None and _same(token, self._path_token.value())
 
 
+def _is_signed(raw: bytes, signature: str | None, secrets: Iterable[SecretFile]) -> bool:
+    return verify_signature(raw, signature, [secret.value() for secret in secrets])
+
+
+def _signers(settings: Settings) -> dict[tuple[Path, ...], list[str]]:
+    """Numbers by the files with the secrets of the app that delivers their webhooks; the ingress' own app first."""
+    common = tuple(settings.ingress.app_secret_files)
+    found: dict[tuple[Path, ...], list[str]] = {common: []} if common else {}
+    for number, one in settings.numbers.items():
+        paths = tuple(one.app_secret_files) or common
+        if paths:
+            found.setdefault(paths, []).append(number)
+    return found
+
+
+def _keyed(settings: Settings, paths: Sequence[Path], numbers: Sequence[str]) -> list[tuple[str, Path]]:
+    """Each file with the setting that names it."""
+    is_common = tuple(paths) == tuple(settings.ingress.app_secret_files)
+    table = "ingress" if is_common else f"numbers.{numbers[0]}"
+    return [(f"{table}.app_secret_files.{index}", path) for index, path in enumerate(paths)]
+
+
+def _voice(settings: Settings, paths: Sequence[Path], numbers: Sequence[str]) -> Voice:
+    accounts = {settings.numbers[number].account for number in numbers} - {""}
+    is_common = tuple(paths) == tuple(settings.ingress.app_secret_files)
+    return Voice(frozenset(numbers), frozenset(accounts), others=is_common)
+
+
 def require_locks(settings: Settings) -> None:
     """Refuse settings with which anybody could post webhooks.
 
@@ -126,7 +195,9 @@ def require_locks(settings: Settings) -> None:
     ingress = settings.ingress
     if ingress.app_secret_files:
         return
-    signed = sorted(number for number, one in settings.numbers.items() if one.profile != "v1")
+    signed = sorted(
+        number for number, one in settings.numbers.items() if one.profile != "v1" and not one.app_secret_files
+    )
     if signed or not settings.numbers:
         whose = f"numbers.{signed[0]} is of profile {settings.numbers[signed[0]].profile}" if signed else "no numbers"
         raise ConfigError(

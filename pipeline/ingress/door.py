@@ -17,14 +17,16 @@ from aiohttp import hdrs, web
 from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
 from pipeline.health import Health
-from pipeline.ingress.access import Access
+from pipeline.ingress.access import Access, Voice
 from pipeline.ingress.load import MAX_BODY_BYTES, BodyTooLarge, BodyTooSlow, Held, Load, Overloaded, read_body
 from pipeline.ingress.outgoing import Translator
 from pipeline.ingress.states import States
 from pipeline.ingress.store import NotStored, Store
+from pipeline.ingress.tls import common_name
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
 from pipeline.whatsapp.signature import HEADER as SIGNATURE_HEADER
+from pipeline.whatsapp.signature import TURN_HEADER
 
 RETRY_AFTER_S = 5
 MAX_CHALLENGE_CHARS = 1024
@@ -106,8 +108,11 @@ class Door:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take one webhook: 200 when all that it says is on Kafka."""
+        if not self._is_welcome(request):
+            self._warn("client_certificate_refused", request)
+            return _closing(_refusal(403, "bad_certificate", "the client certificate has another name"))
         number, token = request.match_info.get("number"), request.match_info.get("token") or _bearer(request)
-        signature = request.headers.get(SIGNATURE_HEADER)
+        signature = request.headers.get(SIGNATURE_HEADER) or request.headers.get(TURN_HEADER)
         if not self._access.may_knock(number, token, signature):
             self._warn("webhook_refused", request)
             return _closing(_refusal(401, "bad_signature", "no valid signature or token"))
@@ -135,21 +140,22 @@ class Door:
             return _closing(_refusal(408, "too_slow", "the body did not arrive in time"))
         except Overloaded as exc:
             return _closing(self._overloaded(request, exc))
-        is_signed = self._access.is_signed(raw, signature)
-        if not is_signed and not self._access.has_token(number, token):
+        voice = self._access.voice_of(raw, signature, number, token)
+        if voice is None:
             self._warn("webhook_refused", request)
             return _refusal(401, "bad_signature", "no valid signature or token")
-        return await self._keep(request, raw, number, only_own=not is_signed)
+        return await self._keep(request, raw, number, voice)
 
-    async def _keep(self, request: web.Request, raw: bytes, number: str | None, *, only_own: bool) -> web.Response:
+    async def _keep(self, request: web.Request, raw: bytes, number: str | None, voice: Voice) -> web.Response:
         began_s, now_ms = steady_s(), self._clock_ms()
-        webhook = self._translate.webhook(raw, now_ms, number, only_own=only_own)
+        webhook = self._translate.webhook(raw, now_ms, number, voice)
         fresh = webhook.numbers - self._verified
         try:
             await self._store.put([*webhook.records, *self._translate.verified(sorted(fresh), now_ms)])
         except NotStored as exc:
             return self._come_again(request, "unavailable", exc)
         self._verified |= fresh
+        self._translate.stored(webhook, now_ms)
         webhook.count(self._metrics)
         self._metrics.webhook_publish_seconds.observe(steady_s() - began_s)
         if webhook.orphans:
@@ -157,6 +163,14 @@ class Door:
         if webhook.dead_code is not None:
             self._warn("webhook_dead_lettered", request)
         return _told(web.Response(), "ok" if webhook.dead_code is None else "dead_letter")
+
+    def _is_welcome(self, request: web.Request) -> bool:
+        """Whether the caller's certificate has the name that the settings ask for, if they do."""
+        wanted = self._settings.ingress.client_name
+        if wanted is None:
+            return True
+        certificate = request.get_extra_info("peercert")
+        return common_name(certificate) == wanted
 
     def _overloaded(self, request: web.Request, exc: Overloaded) -> web.Response:
         self._health.miss("load", str(exc))

@@ -5,13 +5,15 @@ Called once per authentic call, on the ingress' loop; the clock's reading comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from pipeline.clock import rfc3339
 from pipeline.config import Settings
+from pipeline.ingress.access import Voice
 from pipeline.ingress.names import NumberNames
+from pipeline.ingress.recent import Recent
 from pipeline.ingress.states import States
 from pipeline.metrics import Metrics
 from pipeline.records.account import SCHEMA as ACCOUNT_SCHEMA
@@ -54,6 +56,8 @@ class Webhook:
         opt_outs: Ways of its opt-outs.
         orphans: Opt-outs for which no business or no person could be told.
         dead_code: Code of the dead letter among the records, None if there is none.
+        event_ids: Of the events among the records.
+        repeats: Events that were left out, as they were stored a moment ago.
     """
 
     records: list[Outgoing] = field(default_factory=list)
@@ -63,6 +67,8 @@ class Webhook:
     opt_outs: list[str] = field(default_factory=list)
     orphans: int = 0
     dead_code: str | None = None
+    event_ids: list[str] = field(default_factory=list)
+    repeats: int = 0
 
     def count(self, metrics: Metrics) -> None:
         """Count what is on Kafka now."""
@@ -72,6 +78,8 @@ class Webhook:
             metrics.undelivered.labels(code).inc()
         for way in self.opt_outs:
             metrics.opt_outs.labels(way).inc()
+        if self.repeats:
+            metrics.webhook_repeats.inc(self.repeats)
         if self.dead_code is not None:
             metrics.dead_letters.labels("ingress", self.dead_code).inc()
 
@@ -86,41 +94,51 @@ class Translator:
     def __init__(self, settings: Settings, states: States | None = None) -> None:
         self._states = states if states is not None else States()
         self._names = NumberNames(settings)
+        self._recent = Recent(settings.ingress.dedupe_s)
         self._inbound = settings.topic("inbound-events")
         self._updates = settings.topic("consent-updates")
         self._account = settings.topic("account-state")
         self._dead = settings.topic("dead-letter")
         self._business = {number: one.business for number, one in settings.numbers.items()}
+        self._known = frozenset(settings.numbers) | {one.account for one in settings.numbers.values() if one.account}
         owners = set(self._business.values())
         self._sole_business = owners.pop() if len(owners) == 1 else None
         self._keywords = frozenset(settings.policy.stop_keywords)
         self._payloads: Mapping[str, Any] = settings.policy.opt_out_payloads
         self._revokes = settings.policy.stop_revokes
 
-    def webhook(self, raw: bytes, now_ms: int, number: str | None, *, only_own: bool) -> Webhook:
+    def webhook(self, raw: bytes, now_ms: int, number: str | None, voice: Voice) -> Webhook:
         """Translate a body; one that is no webhook becomes a dead letter, never an error.
 
         Args:
             raw: The body as received, authentic.
             now_ms: When it arrived, ms since 1970.
             number: Number id in the path, if any.
-            only_own: The call may speak for `number` only, because it was not signed by the app.
+            voice: Whom the call may speak for.
         """
         try:
             events = parse_webhook(raw, received_at=rfc3339(now_ms), number=number)
-            if only_own:
-                _require_own(events, number)
+            _require_own(events, voice, self._known)
         except WebhookError as exc:
             letter = self._dead_letter(raw, now_ms, number, "bad_webhook", exc.reason)
             return Webhook(records=[letter], dead_code="bad_webhook")
         result = Webhook(numbers=self._numbers(events, number))
+        now_s = now_ms / 1000
         for event in events:
+            if self._recent.knows(event["event_id"], now_s):
+                result.repeats += 1
+                continue
+            result.event_ids.append(event["event_id"])
             self._add(result, event)
         if any(event["body"] is _LEFT_OUT for event in events):
             why = f"an event is larger than {MAX_EVENT_BYTES} bytes; it is on inbound-events without its body"
             result.records.append(self._dead_letter(raw, now_ms, number, "too_large", why))
             result.dead_code = "too_large"
         return result
+
+    def stored(self, webhook: Webhook, now_ms: int) -> None:
+        """Know that Kafka has all records of a webhook."""
+        self._recent.stored(webhook.event_ids, now_ms / 1000)
 
     def verified(self, numbers: Iterable[str], now_ms: int) -> list[Outgoing]:
         """State records that say: the webhook of these numbers works."""
@@ -197,9 +215,15 @@ def _bounded(event: dict[str, Any]) -> bytes:
     return encode(event)
 
 
-def _require_own(events: Iterable[Mapping[str, Any]], number: str | None) -> None:
-    if any(event["number"] != number for event in events):
-        raise WebhookError("speaks for another number than the one in its path")
+def _require_own(events: Iterable[Mapping[str, Any]], voice: Voice, known: Collection[str]) -> None:
+    if not all(voice.may_tell(event["number"], _account_of(event), known) for event in events):
+        raise WebhookError("speaks for a number or account that its signature or path is not for")
+
+
+def _account_of(event: Mapping[str, Any]) -> str | None:
+    """The account that an event of the Cloud envelope came for: the id of its entry."""
+    account = event["body"].get("id") if event["type"] not in {"status", "message"} else None
+    return account if isinstance(account, str) else None
 
 
 def _verified_state(number: str, now_ms: int) -> dict[str, Any]:
@@ -218,8 +242,7 @@ def _recipient_of(event: Mapping[str, Any]) -> str | None:
 
 def _key_of(event: Mapping[str, Any]) -> str:
     """Person, else number, else the account (the id of the envelope's entry), else the event itself."""
-    account = event["body"].get("id") if event["type"] not in {"status", "message"} else None
-    candidates = (event["recipient"], event["number"], account, event["event_id"])
+    candidates = (event["recipient"], event["number"], _account_of(event), event["event_id"])
     return next(key for key in candidates if isinstance(key, str) and key)
 
 

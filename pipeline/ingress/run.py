@@ -23,6 +23,7 @@ from pipeline.ingress.door import Door
 from pipeline.ingress.noise import server_logger
 from pipeline.ingress.states import States
 from pipeline.ingress.store import Store, ingress_producer_conf
+from pipeline.ingress.tls import Tls, tls_of
 from pipeline.metrics import Metrics
 from pipeline.streams import topics
 from pipeline.streams.delivery import Delivery
@@ -63,9 +64,11 @@ class _Ingress:
         self._exit_code = EXIT_DONE
         self._health = Health(("kafka", "door"))
         self._metrics = Metrics()
+        self._tls: Tls | None = None
 
     async def run(self) -> int:
         access = Access(self._settings)
+        self._tls = tls_of(self._settings.ingress)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -140,7 +143,7 @@ class _Ingress:
         return follower.caught_up.is_set()
 
     async def _with_door(self, access: Access, delivery: Delivery, health: HealthServer, states: States) -> None:
-        ingress = self._settings.ingress
+        ingress, tls = self._settings.ingress, self._tls
         store = Store(delivery, self._metrics, self._crash)
         door = Door(self._settings, access, store, self._health, self._metrics, states=states)
         runner = web.AppRunner(
@@ -152,7 +155,8 @@ class _Ingress:
             lingering_time=LINGER_S,
             shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )
-        port = await listen(runner, ingress.host, ingress.port, "ingress")
+        port = await listen(runner, ingress.host, ingress.port, "ingress", tls.context if tls is not None else None)
+        renewal = asyncio.create_task(tls.follow_files(), name="ingress-certificates") if tls is not None else None
         try:
             self._health.meet("door")
             log.info("ingress_listening", host=ingress.host, port=port, path=ingress.path, health_port=health.port)
@@ -165,6 +169,8 @@ class _Ingress:
                 await site.stop()
             await door.drain(DRAIN_TIMEOUT_S)
         finally:
+            if renewal is not None:
+                renewal.cancel()
             await runner.cleanup()
 
     def _crash(self) -> None:

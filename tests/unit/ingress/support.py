@@ -11,6 +11,7 @@ import orjson
 from confluent_kafka import KafkaError
 
 from pipeline.config import IngressSettings, NumberSettings, Settings
+from pipeline.ingress.access import Voice
 from pipeline.records.codec import Headers
 from pipeline.streams.delivery import Done, Receipt
 from pipeline.whatsapp.signature import sign
@@ -52,6 +53,12 @@ def settings_with(folder: Path, numbers: dict[str, NumberSettings] | None = None
     given = {key: value for key, value in chosen.items() if value is not None}
     owned = {CLOUD: number("cloud"), DIALOG: number("360dialog", "acme", 1), V1: number("v1", "acme", 2)}
     return Settings(numbers=owned if numbers is None else numbers, ingress=IngressSettings.model_validate(given))
+
+
+def voice_for_all(settings: Settings) -> Voice:
+    """What the ingress' own app may speak for if no number has secrets of its own: everything."""
+    accounts = {one.account for one in settings.numbers.values()}
+    return Voice(frozenset(settings.numbers), frozenset(accounts), others=True)
 
 
 def signed(raw: bytes, secret: bytes = SECRET) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.ingress.access import RECHECK_S, Access, require_locks
+from pipeline.ingress.access import MAX_APP_SECRETS, RECHECK_S, Access, require_locks
 from tests.unit.ingress.support import (
     CLOUD,
     PATH_TOKEN,
@@ -33,6 +33,10 @@ class _Clock:
         return self.now_s
 
 
+def _is_signed(access: Access, signature: str | None) -> bool:
+    return access.voice_of(BODY, signature, None, None) is not None
+
+
 def _replace(path: Path, content: str) -> None:
     """Give a file new content and a date that is surely another."""
     before = path.stat().st_mtime_ns
@@ -44,14 +48,14 @@ def test_a_signature_by_either_live_secret_counts(tmp_path: Path) -> None:
     """Two apps, or one in rotation: both secrets open the door, a third does not."""
     files = [secret_file(tmp_path, "one", "first"), secret_file(tmp_path, "two", "second")]
     access = Access(settings_with(tmp_path, app_secret_files=files))
-    given = [access.is_signed(BODY, signed(BODY, key)["X-Hub-Signature-256"]) for key in (b"first", b"second", b"x")]
+    given = [_is_signed(access, signed(BODY, key)["X-Hub-Signature-256"]) for key in (b"first", b"second", b"x")]
     assert given == [True, True, False]
 
 
 @pytest.mark.parametrize("signature", [None, "", "sha256=", "sha1=00", SIGNATURE.upper(), SIGNATURE[:-1], "sha256=ü"])
 def test_a_missing_or_odd_signature_is_none(tmp_path: Path, signature: str | None) -> None:
     """Nothing but the exact header value counts."""
-    assert not Access(settings_with(tmp_path)).is_signed(BODY, signature)
+    assert not _is_signed(Access(settings_with(tmp_path)), signature)
 
 
 def test_a_secret_is_read_anew_when_its_file_changes(tmp_path: Path) -> None:
@@ -60,10 +64,10 @@ def test_a_secret_is_read_anew_when_its_file_changes(tmp_path: Path) -> None:
     settings = settings_with(tmp_path)
     access = Access(settings, clock)
     _replace(settings.ingress.app_secret_files[0], "rotated")
-    assert access.is_signed(BODY, SIGNATURE)
+    assert _is_signed(access, SIGNATURE)
     clock.now_s += RECHECK_S
-    assert not access.is_signed(BODY, SIGNATURE)
-    assert access.is_signed(BODY, signed(BODY, b"rotated")["X-Hub-Signature-256"])
+    assert not _is_signed(access, SIGNATURE)
+    assert _is_signed(access, signed(BODY, b"rotated")["X-Hub-Signature-256"])
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty"])
@@ -78,10 +82,10 @@ def test_a_secret_file_that_breaks_leaves_the_last_secret_live(tmp_path: Path, d
     else:
         _replace(path, "")
     clock.now_s += RECHECK_S
-    assert access.is_signed(BODY, SIGNATURE)
+    assert _is_signed(access, SIGNATURE)
     path.write_text("good again")
     clock.now_s += RECHECK_S
-    assert access.is_signed(BODY, signed(BODY, b"good again")["X-Hub-Signature-256"])
+    assert _is_signed(access, signed(BODY, b"good again")["X-Hub-Signature-256"])
 
 
 def test_the_verify_token_must_be_exact(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_v1_alone_on_loopback_needs_nothing(tmp_path: Path) -> None:
     assert access.has_token(V1, None)
     assert access.may_knock(V1, None, None)
     assert not access.may_knock("999", None, None)
-    assert not access.is_signed(BODY, signed(BODY, b"")["X-Hub-Signature-256"])
+    assert not _is_signed(access, signed(BODY, b"")["X-Hub-Signature-256"])
 
 
 @pytest.mark.parametrize("profile", ["cloud", "360dialog"])
@@ -164,3 +168,59 @@ def test_a_secret_that_cannot_be_read_at_start_is_a_config_error(tmp_path: Path,
     with pytest.raises(ConfigError, match=rf"ingress\.{key}") as caught:
         Access(settings)
     assert SECRET.decode() not in str(caught.value)
+
+
+OTHER = "200000000000009"
+
+
+def _own(folder: Path, *, common: bool = True) -> Access:
+    """A number with app secrets of its own, of an account of its own, beside those of the ingress."""
+    own = [secret_file(folder, "own-1", "own-first"), secret_file(folder, "own-2", "own-second")]
+    one = number("cloud", "acme", 3).model_copy(update={"app_secret_files": own, "account": "300000000000009"})
+    shared = number("cloud").model_copy(update={"account": "300000000000001"})
+    numbers = {CLOUD: shared, OTHER: one} if common else {OTHER: one}
+    return Access(settings_with(folder, numbers, **({} if common else {"app_secret_files": None})))
+
+
+@pytest.mark.parametrize(
+    ("secret", "number_id", "account", "may"),
+    [
+        (SECRET, CLOUD, "300000000000001", True),
+        (SECRET, None, "300000000000001", True),
+        (SECRET, "299999999999999", "399999999999999", True),
+        (SECRET, None, None, True),
+        (SECRET, OTHER, "300000000000009", False),
+        (SECRET, None, "300000000000009", False),
+        (b"own-first", OTHER, "300000000000009", True),
+        (b"own-second", None, "300000000000009", True),
+        (b"own-first", CLOUD, "300000000000001", False),
+        (b"own-first", None, "300000000000001", False),
+        (b"own-first", "299999999999999", "300000000000009", False),
+        (b"own-first", None, None, False),
+    ],
+)
+def test_an_app_speaks_for_its_numbers_only(
+    tmp_path: Path, secret: bytes, number_id: str | None, account: str | None, may: bool
+) -> None:
+    """A number with app secrets of its own is told of by that app alone, which tells of nobody else."""
+    access = _own(tmp_path)
+    voice = access.voice_of(BODY, signed(BODY, secret)["X-Hub-Signature-256"], None, None)
+    assert voice is not None
+    assert voice.may_tell(number_id, account, {CLOUD, OTHER, "300000000000001", "300000000000009"}) is may
+
+
+def test_numbers_that_all_have_secrets_need_none_of_the_ingress(tmp_path: Path) -> None:
+    """The ingress starts without an app secret of its own if every signed number brings one."""
+    assert _is_signed(_own(tmp_path, common=False), signed(BODY, b"own-first")["X-Hub-Signature-256"])
+
+
+def test_too_many_app_secrets_stop_the_start(tmp_path: Path) -> None:
+    """Every call tries each secret, so their number is bounded, by a named error."""
+    numbers = {
+        str(200_000 + index): number("cloud", "acme", index).model_copy(
+            update={"app_secret_files": [secret_file(tmp_path, f"s{index}", f"secret-{index}")]}
+        )
+        for index in range(MAX_APP_SECRETS)
+    }
+    with pytest.raises(ConfigError, match="at most 64"):
+        Access(settings_with(tmp_path, numbers))

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 import pytest
 from aiohttp import ClientSession, web
 from confluent_kafka import KafkaError
@@ -20,10 +21,12 @@ from pipeline.ingress.door import RETRY_AFTER_S, Door
 from pipeline.ingress.load import MAX_BODY_BYTES, Load
 from pipeline.ingress.store import Store
 from pipeline.metrics import Metrics
+from pipeline.whatsapp.signature import sign_as_turn
 from tests.unit.ingress.support import (
     CLOUD,
     DIALOG,
     PATH_TOKEN,
+    SECRET,
     V1,
     VERIFY_TOKEN,
     FakeDelivery,
@@ -160,6 +163,18 @@ async def test_without_acks_the_answer_is_503_and_the_next_try_is_whole(tmp_path
         assert _verified(stand.delivery) == [f"number:{CLOUD}/webhook"]
 
 
+async def test_a_repeat_is_dropped_only_after_its_first_was_stored(tmp_path: Path) -> None:
+    """With the short memory on, a call that got 503 is written when it comes again, and the one after that is not."""
+    raw = cloud(statuses=[status()])
+    async with _open(settings_with(tmp_path, dedupe_s=60)) as stand:
+        stand.delivery.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+        assert await stand.post("/webhook", raw) == 503
+        stand.delivery.error = None
+        assert [await stand.post("/webhook", raw) for _ in range(2)] == [200, 200]
+        assert len(stand.delivery.on("inbound-events")) == 2  # the failed one, and the one that was stored
+        assert stand.metrics.registry.get_sample_value("wapipe_webhook_repeats_total") == 1
+
+
 async def test_a_failed_store_leaves_the_number_unverified_for_the_next_call(tmp_path: Path) -> None:
     """The state record is written again after a 503 in the same process."""
     raw = cloud(statuses=[status("read")])
@@ -200,6 +215,32 @@ async def test_v1_by_path_token_or_bearer(tmp_path: Path) -> None:
         assert await call("/webhook", Authorization=bearer) == 401
         assert [event["number"] for event in stand.delivery.on("inbound-events")] == [V1, V1]
         assert _verified(stand.delivery) == [f"number:{V1}/webhook"]
+
+
+async def test_a_facade_signs_under_its_own_header(tmp_path: Path) -> None:
+    """Turn.io's header opens the door for a flat v1 body; a wrong one in it does not."""
+    raw = orjson.dumps({"statuses": [status("delivered")]})
+    async with _open(settings_with(tmp_path)) as stand:
+
+        async def call(secret: bytes) -> int:
+            headers = {"X-Turn-Hook-Signature": sign_as_turn(raw, secret)}
+            async with stand.session.post(f"/webhook/{V1}", data=raw, headers=headers) as answer:
+                return answer.status
+
+        assert await call(SECRET) == 200
+        assert await call(b"other") == 401
+        assert [event["number"] for event in stand.delivery.on("inbound-events")] == [V1]
+
+
+async def test_an_app_that_speaks_for_another_number_is_not_believed(tmp_path: Path) -> None:
+    """What the wrong app signed is kept as a dead letter, and is no event of the number it names."""
+    own = number("cloud", "acme", 7).model_copy(update={"app_secret_files": [secret_file(tmp_path, "own", "own-app")]})
+    async with _open(settings_with(tmp_path, {CLOUD: own, DIALOG: number("360dialog", "acme", 1)})) as stand:
+        raw = cloud(statuses=[status()])
+        assert await stand.post("/webhook", raw) == 200
+        assert [topic for topic, _, _ in stand.delivery.records] == ["dead-letter"]
+        assert await stand.post("/webhook", raw, **signed(raw, b"own-app")) == 200
+        assert [event["number"] for event in stand.delivery.on("inbound-events")] == [CLOUD]
 
 
 async def test_v1_alone_on_loopback_needs_no_lock(tmp_path: Path) -> None:

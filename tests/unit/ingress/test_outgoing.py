@@ -9,19 +9,31 @@ import orjson
 import pytest
 
 from pipeline.config import OptOutPayload, PolicySettings, Settings
+from pipeline.ingress.access import Voice
 from pipeline.ingress.outgoing import MAX_EVENT_BYTES, Outgoing, Translator, Webhook
 from pipeline.metrics import Metrics
 from pipeline.records.account import WebhookState
 from pipeline.records.codec import check, header_of
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.inbound import KIND_HEADER, InboundEvent
-from tests.unit.ingress.support import CLOUD, DIALOG, PERSON, V1, cloud, number, settings_with, status, text
+from tests.unit.ingress.support import (
+    CLOUD,
+    DIALOG,
+    PERSON,
+    V1,
+    cloud,
+    number,
+    settings_with,
+    status,
+    text,
+    voice_for_all,
+)
 
 NOW_MS = 1_795_300_100_000
 
 
-def _translated(settings: Settings, raw: bytes, path_number: str | None = None, *, only_own: bool = False) -> Webhook:
-    return Translator(settings).webhook(raw, NOW_MS, path_number, only_own=only_own)
+def _translated(settings: Settings, raw: bytes, path_number: str | None = None, voice: Voice | None = None) -> Webhook:
+    return Translator(settings).webhook(raw, NOW_MS, path_number, voice or voice_for_all(settings))
 
 
 def _on(webhook: Webhook, topic: str) -> list[Outgoing]:
@@ -66,8 +78,8 @@ def test_the_topic_prefix_goes_before_every_topic(tmp_path: Path) -> None:
     base = settings_with(tmp_path)
     settings = base.model_copy(update={"kafka": base.kafka.model_copy(update={"topic_prefix": "eu."})})
     translator = Translator(settings)
-    said = translator.webhook(cloud(messages=[text("STOP")]), NOW_MS, None, only_own=False)
-    dead = translator.webhook(b"no", NOW_MS, None, only_own=False)
+    said = translator.webhook(cloud(messages=[text("STOP")]), NOW_MS, None, voice_for_all(settings))
+    dead = translator.webhook(b"no", NOW_MS, None, voice_for_all(settings))
     written = {record.topic for record in (*said.records, *dead.records, *translator.verified([CLOUD], NOW_MS))}
     assert written == {"eu.inbound-events", "eu.consent-updates", "eu.dead-letter", "eu.account-state"}
 
@@ -91,7 +103,7 @@ def test_a_repeated_webhook_gives_the_same_ids(tmp_path: Path) -> None:
     """Events and revokes of a redelivery can be told to be the same."""
     settings, raw = settings_with(tmp_path), cloud(messages=[text("STOP")], statuses=[status("read")])
     translator = Translator(settings)
-    first, again = (translator.webhook(raw, NOW_MS + late, None, only_own=False) for late in (0, 60_000))
+    first, again = (translator.webhook(raw, NOW_MS + late, None, voice_for_all(settings)) for late in (0, 60_000))
     ids = [
         [(value.get("event_id"), value.get("update_id")) for value in map(_parsed, one.records)]
         for one in (first, again)
@@ -175,7 +187,7 @@ def test_events_without_a_person_are_keyed_by_number_then_account(tmp_path: Path
 def test_a_v1_webhook_belongs_to_the_number_in_its_path(tmp_path: Path) -> None:
     """v1 bodies do not name their number; the path does."""
     raw = orjson.dumps({"statuses": [status("delivered")], "messages": [text("STOP")]})
-    webhook = _translated(settings_with(tmp_path), raw, V1, only_own=True)
+    webhook = _translated(settings_with(tmp_path), raw, V1, Voice(frozenset({V1})))
     assert {event["number"] for event in _values(webhook, "inbound-events")} == {V1}
     assert webhook.numbers == {V1}
     assert webhook.opt_outs == ["keyword"]
@@ -184,7 +196,7 @@ def test_a_v1_webhook_belongs_to_the_number_in_its_path(tmp_path: Path) -> None:
 def test_a_token_for_one_number_cannot_speak_for_another(tmp_path: Path) -> None:
     """Unsigned calls that report on a foreign number are dead letters; signed ones may."""
     settings, raw = settings_with(tmp_path), cloud(CLOUD, statuses=[status()])
-    forged = _translated(settings, raw, V1, only_own=True)
+    forged = _translated(settings, raw, V1, Voice(frozenset({V1})))
     assert [record.topic for record in forged.records] == ["dead-letter"]
     assert forged.numbers == set()
     assert _translated(settings, raw, V1).dead_code is None

@@ -11,12 +11,13 @@ from structlog.testing import capture_logs
 
 from pipeline.config import Settings
 from pipeline.ingress import states as states_module
+from pipeline.ingress.access import Voice
 from pipeline.ingress.outgoing import Translator
 from pipeline.ingress.states import States
 from pipeline.records.account import LimitsState, TemplateState
 from pipeline.records.codec import check, header_of
 from tests.support.kafka_message import KafkaMessage
-from tests.unit.ingress.support import CLOUD, DIALOG, V1, number, settings_with
+from tests.unit.ingress.support import CLOUD, DIALOG, V1, number, settings_with, voice_for_all
 
 NOW_MS = 1_795_300_100_000
 ACCOUNT, SHOWN = "300000000000001", "15550100001"
@@ -47,12 +48,13 @@ class Stand:
 
     def __init__(self, settings: Settings) -> None:
         self.states = States()
+        self._voice = voice_for_all(settings)
         self.translator = Translator(settings, self.states)
         self.inbound_keys: list[str | None] = []
 
     def take(self, raw: bytes) -> dict[str, dict[str, Any]]:
         """State records that a webhook leads to, by key."""
-        found = self.translator.webhook(raw, NOW_MS, None, only_own=False)
+        found = self.translator.webhook(raw, NOW_MS, None, self._voice)
         self.inbound_keys += [record.key for record in found.records if record.topic == "inbound-events"]
         written = [record for record in found.records if record.topic == "account-state"]
         assert all(header_of(record.headers, "schema") == b"account-state/1" for record in written)
@@ -171,5 +173,5 @@ def test_an_account_event_is_keyed_by_its_account(tmp_path: Path) -> None:
     assert set(written) == {f"account:{ACCOUNT}/ban"}
     assert stand.inbound_keys == [ACCOUNT]
     plain = orjson.dumps({"statuses": [{"id": "g", "status": "sent", "recipient_id": "15550109999"}]})
-    found = stand.translator.webhook(plain, NOW_MS, V1, only_own=True)
+    found = stand.translator.webhook(plain, NOW_MS, V1, Voice(frozenset({V1})))
     assert [record.topic for record in found.records] == ["inbound-events"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
-from pipeline.whatsapp.signature import sign, verify_signature
+from pipeline.whatsapp.signature import sign, sign_as_turn, verify_signature
 
 SECRET = b"test-secret"
 VECTORS = [
@@ -55,3 +57,12 @@ def test_no_secret_never_fits() -> None:
     raw = VECTORS[0][0]
     assert not verify_signature(raw, VECTORS[0][1], [])
     assert not verify_signature(raw, sign(raw, b""), [b""])
+
+
+def test_turns_signature_is_the_same_digest_in_base64() -> None:
+    """A v1 webhook of Turn.io verifies by its own form of the signature, over the same bytes and secret."""
+    raw, header = VECTORS[0]
+    turns = base64.b64encode(bytes.fromhex(header.removeprefix("sha256="))).decode()
+    assert sign_as_turn(raw, SECRET) == turns
+    assert verify_signature(raw, turns, [b"new", SECRET])
+    assert not verify_signature(raw + b" ", turns, [SECRET])

@@ -12,14 +12,14 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 from aiohttp import web
 
 from pipeline.clock import steady_s
 from pipeline.errors import ConfigError
-from pipeline.metrics import CONTENT_TYPE, Metrics
+from pipeline.metrics import CONTENT_TYPE
 
 HEARTBEAT_EVERY_S = 1.0
 HEARTBEAT_AGE_S_MAX = 10.0
@@ -98,7 +98,14 @@ class HealthServer:
         await self._runner.cleanup()
 
 
-async def serve_health(health: Health, metrics: Metrics, host: str, port: int) -> HealthServer:
+class Exposing(Protocol):
+    """What /metrics needs: `Metrics` of one process, or of several together."""
+
+    def exposition(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
+
+
+async def serve_health(health: Health, metrics: Exposing, host: str, port: int) -> HealthServer:
     """Serve /livez, /readyz and /metrics on this loop until `stop`.
 
     Args:
@@ -114,20 +121,29 @@ async def serve_health(health: Health, metrics: Metrics, host: str, port: int) -
     return HealthServer(runner, heartbeat, bound)
 
 
-async def listen(runner: web.AppRunner, host: str, port: int, section: str, tls: ssl.SSLContext | None = None) -> int:
+async def listen(
+    runner: web.AppRunner,
+    host: str,
+    port: int,
+    section: str,
+    tls: ssl.SSLContext | None = None,
+    *,
+    is_shared: bool = False,
+) -> int:
     """Open the one listening socket of an application, and return its port.
 
     Args:
         port: 0: any free one.
         section: Table of the settings that host and port stand in, for the error.
         tls: None: plain HTTP.
+        is_shared: Whether other processes of ours listen there, too (SO_REUSEPORT).
 
     Raises:
         ConfigError: the address is taken, not ours, or not an address.
     """
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls, reuse_port=is_shared or None).start()
     except OSError as exc:
         await runner.cleanup()
         raise ConfigError(
@@ -143,7 +159,7 @@ async def _heartbeat(health: Health) -> None:
         await asyncio.sleep(HEARTBEAT_EVERY_S)
 
 
-def _app(health: Health, metrics: Metrics) -> web.Application:
+def _app(health: Health, metrics: Exposing) -> web.Application:
     async def livez(_request: web.Request) -> web.Response:
         reasons = health.liveness()
         return _answer({"alive": not reasons, "reasons": reasons}, ok=not reasons)

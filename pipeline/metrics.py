@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 
 from pipeline import __version__
 
-__all__ = ["CONTENT_TYPE", "STOP_REASONS", "Metrics"]
+__all__ = ["CONTENT_TYPE", "STOP_REASONS", "Metrics", "exposition_of"]
 
 PREFIX = "wapipe"
 STOP_REASONS = (
@@ -125,7 +125,8 @@ class Metrics:
         return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, namespace=PREFIX, registry=self.registry)
+        # Where several processes are one to whoever asks (`ingress.workers`), the largest value of a live one counts.
+        return Gauge(name, text, labels, namespace=PREFIX, registry=self.registry, multiprocess_mode="livemax")
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, text, labels, namespace=PREFIX, registry=self.registry, buckets=buckets)
@@ -151,7 +152,12 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Write all metrics in the text format of Prometheus (0.0.4), media type `CONTENT_TYPE`."""
-        return generate_latest(_WithoutCreated(self.registry))
+        return exposition_of(self.registry)
+
+
+def exposition_of(registry: CollectorRegistry) -> bytes:
+    """Write the metrics of a registry in the text format of Prometheus (0.0.4), media type `CONTENT_TYPE`."""
+    return generate_latest(_WithoutCreated(registry))
 
 
 class _WithoutCreated:

@@ -139,6 +139,7 @@ class IngressSettings(Section):
 
     host: str = Field("0.0.0.0", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="0: any free one, printed.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")
     path: str = Field("/webhook", pattern=r"^/[A-Za-z0-9/_-]*$", description="`/webhook/<number id>` for v1.")
     verify_token_file: Path | None = Field(None, description="File with the token of Meta's GET verification.")
     app_secret_files: list[Path] = Field([], max_length=2, description="Up to two live app secrets.")

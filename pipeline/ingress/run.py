@@ -1,47 +1,17 @@
-"""The role `wapipe ingress`: one process, one loop, one producer; from start to drained stop.
+"""The role `wapipe ingress`: one process, one loop, one producer; or several such processes on one port.
 
-`run_ingress` owns the process' loop. Kafka is waited for at start only; once the door is open, Kafka's absence is
-answered with 503 and ends by itself.
+`run_ingress` owns the process' loop. With `ingress.workers` above 1 it starts so many processes and watches them
+(`workers.py`), each of them an `Ingress` of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
-import signal
-
-import structlog
 import uvloop
-from aiohttp import web
-from confluent_kafka import KafkaException
 
-from pipeline.clock import steady_s
 from pipeline.config import Settings
-from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
-from pipeline.health import PORTS, Health, HealthServer, listen, serve_health
-from pipeline.ingress.access import Access
-from pipeline.ingress.door import Door
-from pipeline.ingress.noise import server_logger
-from pipeline.ingress.states import States
-from pipeline.ingress.store import Store, ingress_producer_conf
-from pipeline.ingress.tls import Tls, tls_of
-from pipeline.metrics import Metrics
-from pipeline.streams import topics
-from pipeline.streams.delivery import Delivery
-from pipeline.streams.follow import Follower
-
-WRITTEN = ("inbound-events", "consent-updates", "account-state", "dead-letter")
-# Kafka is asked in steps, because a step cannot be interrupted by SIGTERM.
-CHECK_STEP_S = 5.0
-MIN_CHECK_S = 1.0
-# Longer than a reverse proxy keeps its idle connections, so that it is never us who closes first.
-KEEPALIVE_S = 75.0
-# A call has ended by then: its body in 10 s, Kafka's ack in 2 s.
-DRAIN_TIMEOUT_S = 15.0
-SHUTDOWN_TIMEOUT_S = 2.0
-FLUSH_TIMEOUT_S = 10.0
-LINGER_S = 5.0
-
-log = structlog.get_logger(__name__)
+from pipeline.health import PORTS, serve_health
+from pipeline.ingress.process import Ingress
+from pipeline.ingress.workers import Workers
 
 
 def run_ingress(settings: Settings) -> int:
@@ -52,129 +22,26 @@ def run_ingress(settings: Settings) -> int:
         BrokerUnreachable: Kafka did not answer within `kafka.startup_timeout_s`.
         TopicsWrong: topics are missing or made differently.
     """
-    return uvloop.run(_Ingress(settings).run())
+    return uvloop.run(_alone(settings) if settings.ingress.workers == 1 else _several(settings))
 
 
-class _Ingress:
-    """One run of the role; touched on its loop only."""
+async def _alone(settings: Settings) -> int:
+    ingress = Ingress(settings, settings.ingress.port)
+    server = await serve_health(ingress.health, ingress.metrics, settings.http.host, _health_port(settings))
+    try:
+        return await ingress.run(server.port)
+    finally:
+        await server.stop()
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stop = asyncio.Event()
-        self._exit_code = EXIT_DONE
-        self._health = Health(("kafka", "door"))
-        self._metrics = Metrics()
-        self._tls: Tls | None = None
 
-    async def run(self) -> int:
-        access = Access(self._settings)
-        self._tls = tls_of(self._settings.ingress)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        http = self._settings.http
-        port = PORTS["ingress"] if http.port is None else http.port
-        health = await serve_health(self._health, self._metrics, http.host, port)
+async def _several(settings: Settings) -> int:
+    with Workers(settings) as workers:
+        server = await serve_health(workers.health, workers, settings.http.host, _health_port(settings))
         try:
-            await self._with_kafka(access, health)
+            return await workers.run(server.port)
         finally:
-            await health.stop()
-        return self._exit_code
+            await server.stop()
 
-    async def _with_kafka(self, access: Access, health: HealthServer) -> None:
-        if not await self._kafka_is_there():
-            return
-        delivery = Delivery(ingress_producer_conf(self._settings.kafka), asyncio.get_running_loop())
-        try:
-            await self._warm_up(delivery)
-            await self._with_states(access, delivery, health)
-        finally:
-            undelivered = await delivery.close(FLUSH_TIMEOUT_S)
-            log.info("ingress_stopped", undelivered=undelivered)
 
-    async def _kafka_is_there(self) -> bool:
-        """Wait for Kafka and check the topics; False if the process was asked to stop meanwhile."""
-        deadline_s = steady_s() + self._settings.kafka.startup_timeout_s
-        while not self._stop.is_set():
-            left_s = max(deadline_s - steady_s(), MIN_CHECK_S)
-            try:
-                await asyncio.to_thread(topics.require, self._settings, min(left_s, CHECK_STEP_S))
-            except BrokerUnreachable as exc:
-                if steady_s() >= deadline_s:
-                    raise
-                self._health.miss("kafka", str(exc))
-            else:
-                return True
-        return False
-
-    async def _warm_up(self, delivery: Delivery) -> None:
-        names = [self._settings.topic(name) for name in WRITTEN]
-        try:
-            await asyncio.to_thread(delivery.warm_up, names, self._settings.kafka.startup_timeout_s)
-        except KafkaException as exc:
-            raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {exc.args[0].str()}") from exc
-
-    async def _with_states(self, access: Access, delivery: Delivery, health: HealthServer) -> None:
-        """Follow `account-state`; the door opens once what stands there is known."""
-        states, kafka = States(), self._settings.kafka
-        topic = self._settings.topic("account-state")
-        follower = Follower(kafka, topic, states.apply, asyncio.get_running_loop())
-        follower.start()
-        try:
-            if await self._is_known(follower):
-                self._health.meet("kafka")
-                await self._with_door(access, delivery, health, states)
-        finally:
-            await follower.stop()
-
-    async def _is_known(self, follower: Follower) -> bool:
-        """Wait until the topic was read to its end; False if the process was asked to stop meanwhile.
-
-        Raises:
-            BrokerUnreachable: it could not be read in time.
-        """
-        waits = [asyncio.ensure_future(event.wait()) for event in (follower.caught_up, self._stop)]
-        timeout_s = self._settings.kafka.startup_timeout_s
-        done, _ = await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if not done:
-            raise BrokerUnreachable(f"account-state could not be read within {timeout_s:.0f} s; check the brokers")
-        return follower.caught_up.is_set()
-
-    async def _with_door(self, access: Access, delivery: Delivery, health: HealthServer, states: States) -> None:
-        ingress, tls = self._settings.ingress, self._tls
-        store = Store(delivery, self._metrics, self._crash)
-        door = Door(self._settings, access, store, self._health, self._metrics, states=states)
-        runner = web.AppRunner(
-            door.app(),
-            access_log=None,
-            logger=server_logger(self._metrics),
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=LINGER_S,
-            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-        )
-        port = await listen(runner, ingress.host, ingress.port, "ingress", tls.context if tls is not None else None)
-        renewal = asyncio.create_task(tls.follow_files(), name="ingress-certificates") if tls is not None else None
-        try:
-            self._health.meet("door")
-            log.info("ingress_listening", host=ingress.host, port=port, path=ingress.path, health_port=health.port)
-            await self._stop.wait()
-            # Step 1: nobody sends new calls here. Step 2: no new connections. Step 3: calls under way are finished,
-            # their bodies read to the end, which aiohttp's own shutdown would not do.
-            self._health.miss("draining", "asked to stop")
-            log.info("ingress_draining")
-            for site in runner.sites:
-                await site.stop()
-            await door.drain(DRAIN_TIMEOUT_S)
-        finally:
-            if renewal is not None:
-                renewal.cancel()
-            await runner.cleanup()
-
-    def _crash(self) -> None:
-        """The producer can never write again: leave, and be started anew."""
-        log.error("producer_fatal")
-        self._exit_code = EXIT_CRASHED
-        self._stop.set()
+def _health_port(settings: Settings) -> int:
+    return PORTS["ingress"] if settings.http.port is None else settings.http.port

@@ -106,6 +106,7 @@ class Metrics:
             "From a webhook's last byte to Kafka's ack of all its records.",
             WEBHOOK_BUCKETS_S,
         )
+        self.spool_bytes = self._gauge("spool_bytes", "Webhooks on disk that Kafka does not have yet (ingress.spool).")
         self.webhook_repeats = self._counter(
             "webhook_repeats", "Events left out because they were stored a moment before (ingress.dedupe_s)."
         )

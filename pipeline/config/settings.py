@@ -147,6 +147,12 @@ class IngressSettings(Section):
     dedupe_s: float = Field(
         0, ge=0, le=600, description="An event that was stored so recently is not written again; 0: always written."
     )
+    spool: bool = Field(
+        False, description="While Kafka is away, webhooks are kept on disk (`storage.data_dir`) and answered 200."
+    )
+    spool_max_bytes: int = Field(
+        1024**3, ge=16 * 1024**2, description="What the spool of one process may take; beyond it: 503."
+    )
     tls_cert_file: Path | None = Field(None, description="Our certificate chain, PEM; omitted: a proxy ends TLS.")
     tls_key_file: Path | None = Field(None, description="Its key, PEM.")
     client_ca_file: Path | None = Field(None, description="Callers need a certificate of this CA (mTLS), PEM.")

@@ -18,8 +18,10 @@ from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
 from pipeline.health import Health
 from pipeline.ingress.access import Access, Voice
+from pipeline.ingress.journal import Entry, Journal
 from pipeline.ingress.load import MAX_BODY_BYTES, BodyTooLarge, BodyTooSlow, Held, Load, Overloaded, read_body
-from pipeline.ingress.outgoing import Translator
+from pipeline.ingress.outgoing import Translator, Webhook
+from pipeline.ingress.spool import Spool, SpoolFull
 from pipeline.ingress.states import States
 from pipeline.ingress.store import NotStored, Store
 from pipeline.ingress.tls import common_name
@@ -43,6 +45,7 @@ class Door:
     Args:
         health: Told while the door refuses calls because too much is in flight.
         states: What `account-state` says by now; None: nothing.
+        journal: Where webhooks are kept while Kafka is away; None: they are answered 503 then.
         clock_ms: This host's date, ms since 1970.
     """
 
@@ -55,6 +58,7 @@ class Door:
         metrics: Metrics,
         load: Load | None = None,
         states: States | None = None,
+        journal: Journal | None = None,
         clock_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._settings = settings
@@ -63,6 +67,8 @@ class Door:
         self._clock_ms = clock_ms
         self._translate = Translator(settings, states)
         self._verified: set[str] = set()
+        limit_bytes = settings.ingress.spool_max_bytes
+        self.spool = None if journal is None else Spool(journal, limit_bytes, self._store_entries, metrics)
         self._is_draining = False
         self._repeats = Repeats()
         self._may_verify = frozenset(number for number, one in settings.numbers.items() if one.profile != "v1")
@@ -149,20 +155,57 @@ class Door:
     async def _keep(self, request: web.Request, raw: bytes, number: str | None, voice: Voice) -> web.Response:
         began_s, now_ms = steady_s(), self._clock_ms()
         webhook = self._translate.webhook(raw, now_ms, number, voice)
-        fresh = webhook.numbers - self._verified
+        entry = Entry(now_ms, number, voice, raw)
+        if self.spool is not None and self.spool.is_in_use:
+            return await self._spooled(request, self.spool, entry, webhook)
         try:
-            await self._store.put([*webhook.records, *self._translate.verified(sorted(fresh), now_ms)])
+            await self._put([(webhook, now_ms)])
         except NotStored as exc:
-            return self._come_again(request, "unavailable", exc)
-        self._verified |= fresh
-        self._translate.stored(webhook, now_ms)
-        webhook.count(self._metrics)
+            if self.spool is None:
+                return self._come_again(request, "unavailable", exc)
+            return await self._spooled(request, self.spool, entry, webhook)
         self._metrics.webhook_publish_seconds.observe(steady_s() - began_s)
         if webhook.orphans:
             log.warning("opt_out_without_owner", count=webhook.orphans)
         if webhook.dead_code is not None:
             self._warn("webhook_dead_lettered", request)
         return _told(web.Response(), "ok" if webhook.dead_code is None else "dead_letter")
+
+    async def _spooled(self, request: web.Request, spool: Spool, entry: Entry, webhook: Webhook) -> web.Response:
+        """Keep a webhook on disk. One with an opt-out is asked for again all the same: its 200 promises that senders
+        can know of it."""
+        try:
+            await spool.keep(entry)
+        except SpoolFull as exc:
+            return self._come_again(request, "unavailable", exc)
+        if webhook.opt_outs:
+            return self._come_again(request, "spooled_opt_out", NotStored("it is on disk, not on Kafka"))
+        return _told(web.Response(), "spooled")
+
+    async def _store_entries(self, entries: list[Entry]) -> None:
+        """Write webhooks that stood on disk.
+
+        Raises:
+            NotStored: Kafka did not take all of them in time; some may be there.
+        """
+        await self._put([
+            (self._translate.webhook(one.raw, one.received_ms, one.number, one.voice), one.received_ms)
+            for one in entries
+        ])  # fmt: skip
+
+    async def _put(self, webhooks: list[tuple[Webhook, int]]) -> None:
+        """Write webhooks, each with the time when it came, and count them when Kafka has all their records.
+
+        Raises:
+            NotStored: Kafka did not take all of them in time; some may be there.
+        """
+        fresh = set[str]().union(*(webhook.numbers for webhook, _ in webhooks)) - self._verified
+        records = [record for webhook, _ in webhooks for record in webhook.records]
+        await self._store.put([*records, *self._translate.verified(sorted(fresh), self._clock_ms())])
+        self._verified |= fresh
+        for webhook, received_ms in webhooks:
+            self._translate.stored(webhook, received_ms)
+            webhook.count(self._metrics)
 
     def _is_welcome(self, request: web.Request) -> bool:
         """Whether the caller's certificate has the name that the settings ask for, if they do."""

@@ -18,6 +18,7 @@ from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
 from pipeline.health import Health, listen
 from pipeline.ingress.access import Access
 from pipeline.ingress.door import Door
+from pipeline.ingress.journal import journal_of
 from pipeline.ingress.noise import server_logger
 from pipeline.ingress.states import States
 from pipeline.ingress.store import Store, ingress_producer_conf
@@ -47,6 +48,7 @@ class Ingress:
 
     Args:
         port: Where webhooks come in; 0: any free one.
+        worker: Which of the processes of this role it is.
         is_shared: Whether other processes listen on the same port; the kernel shares the connections out.
 
     Attributes:
@@ -57,12 +59,13 @@ class Ingress:
         ConfigError: a setting would leave the door open, or a secret or certificate cannot be read.
     """
 
-    def __init__(self, settings: Settings, port: int, *, is_shared: bool = False) -> None:
+    def __init__(self, settings: Settings, port: int, worker: int = 0, *, is_shared: bool = False) -> None:
         self.health = Health(("kafka", "door"))
         self.metrics = Metrics()
         self._settings, self._port, self._is_shared = settings, port, is_shared
         self._access = Access(settings)
         self._tls = tls_of(settings.ingress)
+        self._journal = journal_of(settings, worker) if settings.ingress.spool else None
         self._stop = asyncio.Event()
         self._exit_code = EXIT_DONE
         self._health_port: int | None = None
@@ -86,7 +89,11 @@ class Ingress:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        await self._with_kafka()
+        try:
+            await self._with_kafka()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
         return self._exit_code
 
     async def _with_kafka(self) -> None:
@@ -153,7 +160,8 @@ class Ingress:
     async def _with_door(self, delivery: Delivery, states: States) -> None:
         ingress, tls = self._settings.ingress, self._tls
         store = Store(delivery, self.metrics, self._crash)
-        door = Door(self._settings, self._access, store, self.health, self.metrics, states=states)
+        journal = self._journal
+        door = Door(self._settings, self._access, store, self.health, self.metrics, states=states, journal=journal)
         runner = web.AppRunner(
             door.app(),
             access_log=None,
@@ -167,7 +175,7 @@ class Ingress:
             runner, ingress.host, self._port, "ingress", tls.context if tls is not None else None,
             is_shared=self._is_shared,
         )  # fmt: skip
-        renewal = asyncio.create_task(tls.follow_files(), name="ingress-certificates") if tls is not None else None
+        tasks = self._beside(door)
         try:
             self.health.meet("door")
             log.info(
@@ -182,9 +190,29 @@ class Ingress:
                 await site.stop()
             await door.drain(DRAIN_TIMEOUT_S)
         finally:
-            if renewal is not None:
-                renewal.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
+
+    def _beside(self, door: Door) -> list[asyncio.Task[None]]:
+        """What goes on while the door is open."""
+        tasks: list[asyncio.Task[None]] = []
+        if self._tls is not None:
+            tasks.append(asyncio.create_task(self._tls.follow_files(), name="certificates"))
+        if door.spool is not None:
+            tasks.append(asyncio.create_task(door.spool.run(), name="spool"))
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        return tasks
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task of ours ended: cancelled at the end, or by a bug that must not go unseen."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("task_failed", task=task.get_name(), exc_info=error)
+            self._exit_code = EXIT_CRASHED
+            self._stop.set()
 
     def _crash(self) -> None:
         """The producer can never write again: leave, and be started anew."""

@@ -1,6 +1,6 @@
 """One of several ingress processes: the entry of the child, and what it tells its parent.
 
-Started as `python -m pipeline.ingress.worker FD PORT LEVEL` by `workers.py`, never by hand. The parent sends the
+Started as `python -m pipeline.ingress.worker FD PORT INDEX LEVEL` by `workers.py`, never by hand. The parent sends the
 settings through the socket `FD` once, and nothing more: when it becomes readable again, the parent is gone.
 """
 
@@ -27,12 +27,13 @@ REPORT_EVERY_S: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-def main(fd: int, port: int, level: str) -> int:
+def main(fd: int, port: int, index: int, level: str) -> int:
     """Run one ingress in this process; returns its exit code.
 
     Args:
         fd: Socket to the parent.
         port: The one that all workers listen on.
+        index: Which worker it is.
         level: Lowest level that is logged.
     """
     configure("ingress", f"{socket.gethostname()}:{os.getpid()}", level)
@@ -40,14 +41,14 @@ def main(fd: int, port: int, level: str) -> int:
         with parent.makefile("rb") as received:
             settings: Settings = pickle.load(received)  # noqa: S301  from the process that started this one
         try:
-            return uvloop.run(_run(settings, port, parent))
+            return uvloop.run(_run(settings, port, index, parent))
         except PipelineError as exc:
             log.error("worker_failed", error=str(exc))  # noqa: TRY400  the error is a sentence for an operator
             return exc.exit_code
 
 
-async def _run(settings: Settings, port: int, parent: socket.socket) -> int:
-    ingress, loop = Ingress(settings, port, is_shared=True), asyncio.get_running_loop()
+async def _run(settings: Settings, port: int, index: int, parent: socket.socket) -> int:
+    ingress, loop = Ingress(settings, port, index, is_shared=True), asyncio.get_running_loop()
 
     def orphaned() -> None:
         loop.remove_reader(parent)
@@ -76,4 +77,4 @@ async def _report(ingress: Ingress, parent: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

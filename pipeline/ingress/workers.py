@@ -146,9 +146,10 @@ class Workers:
         """Run one process to its end; returns its exit code."""
         ours, theirs = socket.socketpair()
         level = logging.getLevelName(logging.getLogger().level)
+        told = (str(theirs.fileno()), str(self.port), str(index), level)
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pipeline.ingress.worker", str(theirs.fileno()), str(self.port), level,
+                sys.executable, "-m", "pipeline.ingress.worker", *told,
                 pass_fds=(theirs.fileno(),), env={**os.environ, METRICS_FOLDER: self._folder.name},
             )  # fmt: skip
         self._workers[index] = worker = Worker(process)

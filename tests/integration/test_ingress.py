@@ -7,17 +7,13 @@ import os
 import signal
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from pipeline.config import Settings
-from pipeline.embedded.broker import EmbeddedKafka
-from pipeline.errors import BrokerUnreachable, ConfigError
+from pipeline.errors import ConfigError
 from pipeline.ingress.check import check_webhook
-from pipeline.ingress.run import run_ingress
 from pipeline.records.account import WebhookState
 from pipeline.records.codec import check
 from pipeline.records.consent import ConsentUpdate
@@ -40,7 +36,6 @@ from tests.support.ingress_door import (
     cloud,
     status,
     text,
-    write_config,
 )
 
 
@@ -284,59 +279,3 @@ def test_the_log_holds_no_secret_and_nothing_that_people_said(ingress: Ingress) 
     assert "webhook_dead_lettered" in log
     secrets = (FIRST.decode(), SECOND.decode(), VERIFY_TOKEN, PATH_TOKEN)
     assert [word for word in (*secrets, "marked-words", PERSON) if word in log] == []
-
-
-def test_kafka_away_is_503_and_ends_by_itself(tmp_path: Path) -> None:
-    """A broker that hangs, then one that is gone: 503 in bounded time, alive, and 200 again without a restart."""
-    folder = tmp_path / "ingress"
-    folder.mkdir()
-    with EmbeddedKafka(tmp_path / "broker") as broker:
-        ingress = Ingress(write_config(folder, broker.bootstrap), folder / "log")
-        try:
-            assert ingress.post(GOOD) == 200
-            os.kill(broker.pids[0], signal.SIGSTOP)
-            try:
-                _expect_unavailable(ingress)
-            finally:
-                os.kill(broker.pids[0], signal.SIGCONT)
-            _expect_recovery(ingress)
-            broker.kill(0)
-            _expect_unavailable(ingress)
-            assert ingress.call("GET", "/livez", port=ingress.health_port)[0] == 200
-            broker.start_broker(0)
-            _expect_recovery(ingress)
-            assert ingress.metric('wapipe_webhook_requests_total{result="unavailable"}') >= 2
-            events = [record.value["event_id"] for record in ingress.read("inbound-events")]
-            assert len(set(events)) == 1
-            assert ingress.stop() == 0
-        finally:
-            ingress.end()
-
-
-def _expect_unavailable(ingress: Ingress) -> None:
-    began_s = time.monotonic()
-    code, _, headers = ingress.call("POST", "/webhook", GOOD, {"X-Hub-Signature-256": sign(GOOD, FIRST)})
-    assert (code, headers["Retry-After"]) == (503, "5")
-    assert time.monotonic() - began_s < WAIT_S / 4  # two seconds on a machine that has nothing else to do
-
-
-def _expect_recovery(ingress: Ingress) -> None:
-    give_up_at = time.monotonic() + WAIT_S
-    while ingress.post(GOOD) != 200:
-        assert time.monotonic() < give_up_at
-        time.sleep(0.2)
-
-
-def test_without_kafka_the_start_ends_with_a_named_error(tmp_path: Path) -> None:
-    """No broker within `kafka.startup_timeout_s`: the error of exit code 69, which names the setting."""
-    secret = tmp_path / "one"
-    secret.write_bytes(FIRST)
-    settings = Settings.model_validate(
-        {
-            "kafka": {"bootstrap_servers": "127.0.0.1:1", "startup_timeout_s": 0.5, "client": {"log_level": 0}},
-            "ingress": {"host": "127.0.0.1", "port": 0, "app_secret_files": [secret]},
-            "http": {"port": 0},
-        }
-    )
-    with pytest.raises(BrokerUnreachable, match=r"kafka\.bootstrap_servers"):
-        run_ingress(settings)

@@ -1,4 +1,4 @@
-"""`wapipe schemas export | check`: the JSON Schemas of all records, made from the models."""
+"""`wapipe schemas export | check`: the JSON Schemas of all records, made from the models; the ingress' OpenAPI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.output import json_document, line
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
+from pipeline.ingress import openapi
 from pipeline.records.schemas import drift
 from pipeline.records.schemas import export as write
 
@@ -17,6 +18,11 @@ folder_argument = click.argument(
     "folder", type=click.Path(file_okay=False, path_type=Path), default=DEFAULT_FOLDER, required=False
 )
 as_json = click.option("--json", "is_json", is_flag=True, help="As a JSON list on stdout.")
+
+
+def further() -> dict[str, str]:
+    """Documents beside those of the records: what roles serve by HTTP."""
+    return {openapi.FILE: openapi.text()}
 
 
 @click.group()
@@ -29,7 +35,7 @@ def schemas() -> None:
 @as_json
 def export(folder: Path, is_json: bool) -> int:
     """Write all schemas into FOLDER (default: schemas) and print the files' names."""
-    files = [str(path) for path in write(folder)]
+    files = [str(path) for path in write(folder, further())]
     if is_json:
         json_document(files)
     else:
@@ -43,7 +49,7 @@ def export(folder: Path, is_json: bool) -> int:
 @as_json
 def check(folder: Path, is_json: bool) -> int:
     """Exit 65 if the schemas in FOLDER (default: schemas) are not what the models say."""
-    problems = drift(folder)
+    problems = drift(folder, further())
     if is_json:
         json_document(problems)
     elif problems:

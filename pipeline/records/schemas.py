@@ -246,14 +246,17 @@ def files() -> dict[str, str]:
     return {path: json.dumps(made[path], indent=2, sort_keys=True, ensure_ascii=False) + "\n" for path in sorted(made)}
 
 
-def export(folder: Path) -> list[Path]:
+def export(folder: Path, further: Mapping[str, str] | None = None) -> list[Path]:
     """Write schemas, AsyncAPI document and examples into a folder; returns the files written.
+
+    Args:
+        further: Documents of others that belong there: path inside the folder → text.
 
     Raises:
         OSError: the folder cannot be written.
     """
     written = []
-    for path, text in files().items():
+    for path, text in {**files(), **(further or {})}.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -261,9 +264,9 @@ def export(folder: Path) -> list[Path]:
     return written
 
 
-def drift(folder: Path) -> list[str]:
+def drift(folder: Path, further: Mapping[str, str] | None = None) -> list[str]:
     """Say how a folder differs from what `export` would write, one `file: what` each; empty: not at all."""
-    wanted = files()
+    wanted = {**files(), **(further or {})}
     there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.json"))}
     found = []
     for path, text in wanted.items():

@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration bench faults fuzz schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration bench bench-ingress faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/installed.lock
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Everything on this machine: broker, API, pipeline, a campaign, and its books
 	@$(VENV)/bin/wapipe demo
@@ -31,6 +31,9 @@ integration: $(READY) jars ## Tests on a real Kafka, with real processes
 
 bench: $(READY) jars ## Measure, and print the figures
 	$(PY) -m tests.bench
+
+bench-ingress: $(READY) jars ## Measure the ingress, also while it and its broker are killed
+	$(PY) -m tests.bench W11 W11DEATHS
 
 faults: $(READY) jars ## Faults on three brokers: make faults [SCHEDULE=mixed] [SECONDS=1800] [SEED=1]
 	$(PY) -m tests.faults --schedule $(or $(SCHEDULE),mixed) --seed $(or $(SEED),1) $(if $(SECONDS),--seconds $(SECONDS))

@@ -17,9 +17,12 @@ from pipeline.ingress.run import run_ingress
 from pipeline.whatsapp.signature import sign
 from tests.support.broker import wait_until
 from tests.support.ingress_door import FIRST, WAIT_S, Ingress, cloud, status, text, write_config
+from tests.support.producers import Missing
+from tests.support.redelivery import redelivered
 
 GOOD = cloud(statuses=[status()])
 SPOOLED = 30
+REDELIVERED = 2000
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,17 @@ def test_kafka_away_is_503_and_ends_by_itself(broker: EmbeddedKafka, tmp_path: P
         assert ingress.stop() == 0
     finally:
         ingress.end()
+
+
+def test_every_webhook_is_there_once_whatever_dies(broker: EmbeddedKafka, tmp_path: Path) -> None:
+    """SIGKILLs of ingress and broker: what is redelivered until it hears 200 is there, under one id each."""
+    try:
+        outcome = redelivered(broker, tmp_path, REDELIVERED, kills=1, outage_s=0.5)
+    except Missing as exc:
+        pytest.skip(f"the loader cannot be built: {exc}")
+    assert outcome.said["taken"] == REDELIVERED
+    assert (outcome.lost, outcome.invented, outcome.conflicting) == (0, [], 0)
+    assert len(outcome.said["authentic"]) > 1, "something died while webhooks came"
 
 
 def _expect_unavailable(ingress: Ingress) -> None:

@@ -136,11 +136,12 @@ def read_records(bootstrap: str, topic: str) -> list[Record]:
     return [Record(one.partition, one.key.decode() if one.key is not None else None, one.json()) for one in found]
 
 
-def write_config(folder: Path, bootstrap: str, further: str = "") -> Path:
+def write_config(folder: Path, bootstrap: str, further: str = "", port: int = 0) -> Path:
     """A settings file for an ingress on free ports, with its secrets beside it, and its topics made.
 
     Args:
         further: Lines of its table `ingress`.
+        port: Where it listens; 0: any free one.
     """
     secrets = {"one": FIRST, "two": SECOND, "verify": VERIFY_TOKEN.encode(), "path": PATH_TOKEN.encode(), "token": b"t"}
     for name, content in secrets.items():
@@ -155,7 +156,7 @@ def write_config(folder: Path, bootstrap: str, further: str = "") -> Path:
     config.write_text(
         f'[kafka]\nbootstrap_servers = "{bootstrap}"\ntopic_prefix = "t{uuid.uuid4().hex[:8]}-"\n'
         f"recipient_partitions = {PARTITIONS}\n"
-        f'[ingress]\nhost = "127.0.0.1"\nport = 0\nverify_token_file = "{folder}/verify"\n'
+        f'[ingress]\nhost = "127.0.0.1"\nport = {port}\nverify_token_file = "{folder}/verify"\n'
         f'app_secret_files = ["{folder}/one", "{folder}/two"]\npath_token_file = "{folder}/path"\n{further}'
         f"[http]\nport = 0\n{numbers}"
     )

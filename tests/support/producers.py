@@ -36,7 +36,7 @@ def command(name: str) -> list[str]:
         Missing: a program that it needs is not on PATH.
         AssertionError: it could not be built; the message has the tool's last words.
     """
-    folder = _built(name)
+    folder = built(name, SOURCES / name)
     if name == "java":
         return ["java", "-XX:TieredStopAtLevel=1", "-cp", os.pathsep.join((str(folder), ensure_jars())), "Producer"]
     return [str(folder / "producer")] if name == "go" else ["node", str(folder / "producer.js")]
@@ -62,9 +62,13 @@ _BUILDERS: Final[dict[str, Callable[[Path, Path], None]]] = {"java": _java, "go"
 LANGUAGES: Final = tuple(_BUILDERS)
 
 
-def _built(name: str) -> Path:
-    """The folder of what was built; made aside and renamed, so that a half-built one is never used."""
-    sources = SOURCES / name
+def built(name: str, sources: Path) -> Path:
+    """The folder of what was built of sources in a language; made aside and renamed: a half-built one is never used.
+
+    Raises:
+        Missing: a program that it needs is not on PATH.
+        AssertionError: it could not be built; the message has the tool's last words.
+    """
     files = sorted(file for file in sources.iterdir() if file.is_file())
     content = b"\0".join(part for file in files for part in (file.name.encode(), file.read_bytes()))
     root = cache_dir().parent

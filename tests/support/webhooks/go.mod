@@ -1,0 +1,3 @@
+module wapipe/webhooks
+
+go 1.21

@@ -18,6 +18,7 @@ from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
 from pipeline.health import Health
 from pipeline.ingress.access import Access, Voice
+from pipeline.ingress.connections import Connections
 from pipeline.ingress.journal import Entry, Journal
 from pipeline.ingress.load import MAX_BODY_BYTES, BodyTooLarge, BodyTooSlow, Held, Load, Overloaded, read_body
 from pipeline.ingress.outgoing import Translator, Webhook
@@ -47,6 +48,10 @@ class Door:
         states: What `account-state` says by now; None: nothing.
         journal: Where webhooks are kept while Kafka is away; None: they are answered 503 then.
         clock_ms: This host's date, ms since 1970.
+
+    Attributes:
+        connections: To be watched while the door is open.
+        spool: To be run while the door is open, if there is one.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Door:
         self._clock_ms = clock_ms
         self._translate = Translator(settings, states)
         self._verified: set[str] = set()
+        self.connections = Connections(metrics)
         limit_bytes = settings.ingress.spool_max_bytes
         self.spool = None if journal is None else Spool(journal, limit_bytes, self._store_entries, metrics)
         self._is_draining = False
@@ -236,6 +242,7 @@ class Door:
     ) -> web.StreamResponse:
         """Count every call by its answer, also those that no handler of ours saw or finished."""
         result = "failed"
+        self.connections.called(request)
         try:
             answer = await handler(request)
             result = answer.get(_RESULT, "ok")

@@ -175,7 +175,7 @@ class Ingress:
             runner, ingress.host, self._port, "ingress", tls.context if tls is not None else None,
             is_shared=self._is_shared,
         )  # fmt: skip
-        tasks = self._beside(door)
+        tasks = self._beside(door, runner)
         try:
             self.health.meet("door")
             log.info(
@@ -195,9 +195,10 @@ class Ingress:
             await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
 
-    def _beside(self, door: Door) -> list[asyncio.Task[None]]:
+    def _beside(self, door: Door, runner: web.AppRunner) -> list[asyncio.Task[None]]:
         """What goes on while the door is open."""
-        tasks: list[asyncio.Task[None]] = []
+        assert runner.server is not None  # noqa: S101  it listens
+        tasks = [asyncio.create_task(door.connections.watch(runner.server), name="connections")]
         if self._tls is not None:
             tasks.append(asyncio.create_task(self._tls.follow_files(), name="certificates"))
         if door.spool is not None:

@@ -24,7 +24,7 @@ types: $(READY) ## mypy, strict
 	$(PY) -m mypy
 
 unit: $(READY) ## Unit, property and contract tests: no Kafka
-	$(PY) -m pytest tests/unit tests/property tests/contract tests/faults/test_proxy.py tests/faults/test_schedule.py tests/faults/test_verdict.py
+	$(PY) -m pytest tests/unit tests/property tests/contract tests/helm tests/faults/test_proxy.py tests/faults/test_schedule.py tests/faults/test_verdict.py
 
 integration: $(READY) jars ## Tests on a real Kafka, with real processes
 	$(PY) -m pytest tests/integration tests/faults/test_faults.py

@@ -59,7 +59,10 @@ class KafkaSettings(Section):
         for name in value:
             if name in SECRET_CLIENT_PROPERTIES:
                 raise ValueError(f"{name} is a secret; use sasl_password_file or ssl_key_file instead")
-        return value
+        # Whole numbers may come as floats (Helm writes them so), which librdkafka does not read.
+        return {
+            name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in value.items()
+        }
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,0 +1,36 @@
+# The image of wapipe: one program, all roles. Build: docker build -t wapipe . (or `make image` without an engine).
+# The base is pinned by digest in releases: --build-arg BASE=python:3.11-slim-bookworm@sha256:…
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+WORKDIR /src
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+RUN python3 -m venv /opt/wapipe
+# Dependencies first: they change less often than the code.
+COPY requirements.lock ./
+RUN /opt/wapipe/bin/pip install --no-deps --require-hashes -r requirements.lock
+COPY LICENSE README.md pyproject.toml ./
+COPY pipeline ./pipeline
+# The program beside them, as an installer would lay it; no build tool is needed for pure Python.
+RUN cp -r pipeline "$(/opt/wapipe/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/" \
+    && printf '#!/opt/wapipe/bin/python\nfrom pipeline.cli.main import main\n\nmain()\n' > /opt/wapipe/bin/wapipe \
+    && chmod 755 /opt/wapipe/bin/wapipe \
+    && /opt/wapipe/bin/python -m compileall -q /opt/wapipe/lib \
+    && rm -rf /opt/wapipe/bin/pip* /opt/wapipe/lib/python3*/site-packages/pip \
+    && find /opt/wapipe -name '*.dist-info' -path '*/pip-*' -prune -exec rm -rf {} +
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title="wapipe" \
+      org.opencontainers.image.description="Sends WhatsApp messages from Kafka: with consent, within the limit, in order, once." \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin wapipe \
+    && mkdir -p /var/lib/wapipe \
+    && chown 10001:10001 /var/lib/wapipe
+COPY --from=build /opt/wapipe /opt/wapipe
+ENV PATH=/opt/wapipe/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    WAPIPE_STORAGE__DATA_DIR=/var/lib/wapipe
+USER 10001:10001
+WORKDIR /var/lib/wapipe
+ENTRYPOINT ["wapipe"]
+CMD ["--help"]

@@ -1,0 +1,37 @@
+{{/* What cannot work is refused with what to change; included by the ConfigMap, so that every render meets it. */}}
+{{- define "wapipe.guards" -}}
+{{- $lanes := include "wapipe.lanes" . | int -}}
+{{- if gt (int .Values.sender.replicas) (max 1 $lanes) -}}
+{{- fail (printf "sender.replicas: %d, but the numbers in config have %d lanes, and each belongs to one process; lower sender.replicas, or give a number more config.numbers.<id>.partitions" (int .Values.sender.replicas) $lanes) -}}
+{{- end -}}
+{{- $partitions := include "wapipe.recipientPartitions" . | int -}}
+{{- $gates := ternary .Values.gate.autoscaling.maxReplicas .Values.gate.replicas .Values.gate.autoscaling.enabled | int -}}
+{{- if gt $gates $partitions -}}
+{{- fail (printf "gate: %d replicas, but config.kafka.recipient_partitions is %d and further ones would idle; lower gate.replicas (or gate.autoscaling.maxReplicas)" $gates $partitions) -}}
+{{- end -}}
+{{- range $role := list "gate" "sender" "ingress" -}}
+{{- $seconds := (index $.Values $role).terminationGracePeriodSeconds | int -}}
+{{- if lt $seconds 60 -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds: %d, but finishing what is in hand takes up to 60 s; set at least 60" $role $seconds) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled -}}
+{{- fail "monitoring: podMonitor and serviceMonitor would scrape everything twice; enable one of them" -}}
+{{- end -}}
+{{- if and .Values.ingress.route.enabled (not .Values.ingress.route.hosts) -}}
+{{- fail "ingress.route.hosts: empty; name the host that WhatsApp calls" -}}
+{{- end -}}
+{{- if and .Values.ingress.httpRoute.enabled (not .Values.ingress.httpRoute.parentRefs) -}}
+{{- fail "ingress.httpRoute.parentRefs: empty; name the Gateway" -}}
+{{- end -}}
+{{- range $name := list "sasl.password" "ssl.key.password" "ssl.key.pem" "sasl.oauthbearer.client.secret" "ssl.keystore.password" -}}
+{{- if hasKey (dig "kafka" "client" (dict) $.Values.config) $name -}}
+{{- fail (printf "config.kafka.client.%s: is a secret; put it into a Secret, name that in secrets.kafka, and the file in config.kafka" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $number, $settings := default (dict) .Values.config.numbers -}}
+{{- if and (hasPrefix "/etc/wapipe/whatsapp/" (default "" $settings.token_file)) (not $.Values.secrets.whatsapp) -}}
+{{- fail (printf "secrets.whatsapp: empty, but config.numbers.%s.token_file is in it; name the Secret with the tokens" $number) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

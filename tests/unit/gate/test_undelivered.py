@@ -13,11 +13,14 @@ from pipeline.gate.requests import Wait
 from pipeline.records.codec import check
 from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.outbound import OutboundEvent
-from pipeline.whatsapp.suppression import DAY_MS, SOFT_DAYS, is_suppression
+from pipeline.whatsapp.suppression import is_suppression
 from tests.unit.gate import making
 from tests.unit.gate.making import ADA, NOW_MS, NUMBER, OTHER, Tables, body
 
 SOFT, HARD = 131026, 130403
+DAY_MS = 86_400_000
+SOFT_DAYS = 7
+"""`policy.unreachable_s`."""
 
 
 def failed(code: int | None = SOFT, **fields: Any) -> dict[str, Any]:

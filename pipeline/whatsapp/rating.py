@@ -49,8 +49,9 @@ def rating_of(quality: State, preflight: State) -> Rating:
     told: list[tuple[str, Rating]] = []
     if quality is not None and isinstance(quality.get("flagged"), bool):
         told.append((str(quality.get("at")), "RED" if quality["flagged"] else "YELLOW"))
-    named = preflight.get("quality") if preflight is not None else None
-    told += [(str(preflight.get("at")), name) for name in SCORES if preflight is not None and name == named]
+    if preflight is not None:
+        named = preflight.get("quality")
+        told += [(str(preflight.get("at")), name) for name in SCORES if name == named and name != "UNKNOWN"]
     return max(told, default=("", "UNKNOWN"))[1]
 
 

@@ -283,10 +283,10 @@ def test_quality_and_tiers_hold_bulk(stand: Stand) -> None:
     stand.flush()
 
     def asked(name: str, of: list[str], **fields: Any) -> list[tuple[str, str | None]]:
+        known = {event["request_id"] for event in stand.events()}
         for person in of:
             stand.write("outbound-requests", request(f"{name}-{person}", person, **fields), person)
         stand.flush()
-        known = {event["request_id"] for event in stand.events()}
         events = stand.wait_events(len(known) + len(of), f"the requests {name}")
         return [outcome(events, f"{name}-{person}") for person in of]
 

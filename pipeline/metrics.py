@@ -52,6 +52,11 @@ class Metrics:
         self.requests_consumed = self._counter("requests_consumed", "Requests read from both entrances.")
         self.admitted = self._counter("admitted", "Requests put into a lane.", "priority")
         self.rejected = self._counter("rejected", "Requests that ended unsent, by reason.", "reason")
+        self.tier_used_ratio = self._gauge(
+            "tier_used_ratio",
+            "Part of a messaging tier used in 24 h; NaN: it is unknown.",
+            "portfolio",
+        )
         self.consent_restore_seconds = self._gauge(
             "consent_restore_seconds", "How long the consent table took to catch up after the last assignment."
         )
@@ -69,6 +74,9 @@ class Metrics:
         self.bucket_tokens = self._gauge("bucket_tokens", "Sends a number's token bucket has left.", "number")
         self.rate_limit_per_second = self._gauge(
             "rate_limit_per_second", "Sends per second a number may make now.", "number"
+        )
+        self.number_quality = self._gauge(
+            "number_quality", "Quality rating of a number: 3 green, 2 yellow, 1 red, 0 unknown.", "number"
         )
         self.number_stopped = self._gauge(
             "number_stopped", "1 while a number sends nothing for this reason, else 0.", "number", "reason"

@@ -90,6 +90,10 @@ class PolicySettings(Section):
     on_quality_red: Literal["pause-bulk", "slow", "none"] = Field(
         "pause-bulk", description="What a red quality rating does to a number."
     )
+    tier_share: float = Field(0.95, gt=0, le=1, description="Part of a messaging tier that bulk may use up.")
+    unreachable_s: int = Field(
+        604_800, ge=60, description="How long nothing goes to who is not on WhatsApp, or whose client is too old."
+    )
     require_opt_out_in_marketing: Literal["off", "warn", "reject"] = Field(
         "warn", description="A marketing template without a way out."
     )

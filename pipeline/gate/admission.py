@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.gate.routing import GATE_AGAIN_MS
@@ -18,6 +18,13 @@ from pipeline.whatsapp.suppression import holds
 
 ValidCause = Literal["expired", "consent_expired", "window_closed"]
 _NO_GRANT: Final = {"none": "no_consent", "withdrawn": "consent_withdrawn", "expired": "consent_expired"}
+
+
+class Hold(NamedTuple):
+    """Something that holds a request back for a time: the reason of the event, and when it is judged anew."""
+
+    reason: str
+    due_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Facts:
         window_until_ms: End of the person's service window with the number; None: never opened, or not needed.
         standing: What the person allowed for this (business, category, purpose).
         suppression: The person's record on `suppressions`, whether it still holds or not; None: there is none.
+        hold: The number's quality or its portfolio's tier hold it back.
     """
 
     now_ms: int
@@ -41,6 +49,7 @@ class Facts:
     window_until_ms: int | None
     standing: Standing
     suppression: Mapping[str, Any] | None = None
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,9 @@ def decide(request: Request, facts: Facts) -> Decision:
     if blocked:
         return Reject("rejected", _NO_GRANT[standing.kind], consent=basis(standing.entry))
     admit = _admit(request, expires_ms, window_ms if is_windowed else None, None if is_service else standing.entry)
+    hold = facts.hold
+    if hold is not None and (request.not_before or 0) < hold.due_ms:
+        return Defer(admit, min(hold.due_ms, expires_ms), hold.reason, via_gate=True)
     if request.not_before is not None and request.not_before > facts.now_ms:
         via_gate = request.not_before - facts.now_ms >= GATE_AGAIN_MS
         return Defer(admit, request.not_before, "scheduled", via_gate)

@@ -17,14 +17,18 @@ import structlog
 from confluent_kafka import KafkaException
 from faust.types import TP
 
+from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
 from pipeline.gate.ends import EndsReader
+from pipeline.gate.holds import Holds
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
 from pipeline.gate.state import AccountFacts
+from pipeline.gate.tiers import COUNTED_MS, Tiers
+from pipeline.gate.tiers import TOPIC as TIERS
 from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
@@ -47,7 +51,7 @@ URGENT: Final = "outbound-requests-urgent"
 ENTRANCES: Final[dict[str, Kind]] = {
     URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
-WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, DEAD_LETTER)
+WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, TIERS, DEAD_LETTER)
 ACCOUNT: Final = "account-state"
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
 CHANGELOG_QUEUE: Final = 131_072
@@ -82,8 +86,13 @@ class Gate:
         suppressions = self._view(SUPPRESSIONS, partitions, is_suppression)
         account = AccountFacts()
         self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), account.apply, asyncio.get_running_loop())
+        tiers, since_ms = Tiers(settings, partitions, account, metrics), unix_ms() - COUNTED_MS
+        self._tiers_follower = Follower(
+            settings.kafka, settings.topic(TIERS), tiers.apply, asyncio.get_running_loop(), since_ms
+        )
+        holds = Holds(settings, account, tiers)
         judges = Judges(
-            RequestJudge(settings, partitions, consents, windows, suppressions, account, metrics),
+            RequestJudge(settings, partitions, consents, windows, suppressions, account, metrics, holds),
             UpdateJudge(settings, partitions, consents, metrics),
             InboundJudge(settings, partitions, windows, suppressions, metrics),
             consents,
@@ -99,21 +108,26 @@ class Gate:
         self._tasks = [self._task(self.worker.run(), "gate-worker"), self._task(self.worker.asker.run(), "gate-ends")]
 
     async def warm_up(self) -> None:
-        """Fetch the metadata of what will be written, and read `account-state` to its end.
+        """Fetch the metadata of what will be written, and read `account-state` and `tier-recipients` to their ends.
 
         Raises:
             BrokerUnreachable: no broker answered in time.
         """
         kafka = self._settings.kafka
-        self._follower.start()
+        followers = {ACCOUNT: self._follower, TIERS: self._tiers_follower}
+        for follower in followers.values():
+            follower.start()
         topics = [self._settings.topic(name) for name in WRITTEN]
         try:
             await asyncio.to_thread(self._outlets.warm_up, topics, kafka.startup_timeout_s)
-            await asyncio.wait_for(self._follower.caught_up.wait(), kafka.startup_timeout_s)
+            async with asyncio.timeout(kafka.startup_timeout_s):
+                for follower in followers.values():
+                    await follower.caught_up.wait()
         except KafkaException as exc:
             raise BrokerUnreachable(f"{kafka.bootstrap_servers}: {exc.args[0].name()}") from exc
         except TimeoutError as exc:
-            why = f"{ACCOUNT} was not read to its end within {kafka.startup_timeout_s:g} s"
+            unread = [name for name, follower in followers.items() if not follower.caught_up.is_set()]
+            why = f"{', '.join(unread)}: not read to the end within {kafka.startup_timeout_s:g} s"
             raise BrokerUnreachable(f"{kafka.bootstrap_servers}: {why}") from exc
 
     async def close(self) -> None:
@@ -123,6 +137,7 @@ class Gate:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._follower.stop()
+        await self._tiers_follower.stop()
         await self._outlets.close(CLOSE_S)
         await asyncio.to_thread(self._ends.close)
 
@@ -224,7 +239,7 @@ def outlets(settings: Settings) -> Outlets:
     kafka, loop = settings.kafka, asyncio.get_running_loop()
     in_time = Delivery(producer_conf(kafka), loop)
     events = Delivery(producer_conf(kafka, **WITHOUT_GAPS, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
-    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS, SUPPRESSIONS)} | {
+    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS, SUPPRESSIONS, TIERS)} | {
         settings.topic(EVENTS): events
     }
     return Outlets(Delivery(producer_conf(kafka, **WITHOUT_GAPS), loop), own)

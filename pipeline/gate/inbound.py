@@ -47,6 +47,7 @@ class InboundJudge:
         self, settings: Settings, partitions: int, windows: View, suppressions: View, metrics: Metrics
     ) -> None:
         self._business = {number: one.business for number, one in settings.numbers.items()}
+        self._unreachable_s = settings.policy.unreachable_s
         self._partitions = partitions
         self._windows = windows
         self._suppressions = suppressions
@@ -106,7 +107,7 @@ class InboundJudge:
         return [event, *self._suppress(item, failure)]
 
     def _suppress(self, item: Item, failure: Failure) -> list[Out]:
-        record = failure.suppression(item.timestamp_ms)
+        record = failure.suppression(item.timestamp_ms, self._unreachable_s)
         if record is None:
             return []
         partition, key = item.tp[1], record["recipient"].encode()

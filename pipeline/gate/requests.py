@@ -15,9 +15,11 @@ from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
+from pipeline.gate.holds import Holds
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
 from pipeline.gate.state import AccountFacts
+from pipeline.gate.suppressed import lapsed
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_until
 from pipeline.metrics import Metrics
@@ -77,6 +79,7 @@ class RequestJudge:
         windows: The `service-windows` table.
         suppressions: The `suppressions` table.
         account: What `account-state` says.
+        holds: What quality and tiers hold back.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class RequestJudge:
         suppressions: View,
         account: AccountFacts,
         metrics: Metrics,
+        holds: Holds,
     ) -> None:
         self._numbers: Mapping[str, NumberSettings] = settings.numbers
         self._ttl_s = settings.policy.ttl_s
@@ -97,6 +101,7 @@ class RequestJudge:
         self._suppressions = suppressions
         self._account = account
         self._metrics = metrics
+        self._holds = holds
         self._misplaced = Misplaced(metrics)
 
     def prepare(self, item: Item) -> Prepared | list[Out]:
@@ -133,16 +138,20 @@ class RequestJudge:
         item, request, plain, returning, source = prepared
         number = self._numbers.get(request.from_)
         key, partition = request.to.encode(), item.tp[1]
+        is_windowed = needs_window(request) or self._holds.needs_window(request.from_)
+        window_ms = open_until(self._windows.get(partition, key), request.from_) if is_windowed else None
+        suppression = self._suppressions.get(partition, key)
         facts = Facts(
             now_ms,
             source["timestamp_ms"],
             number.profile if number is not None else None,
             self._ttl_s[request.category],
-            open_until(self._windows.get(partition, key), request.from_) if needs_window(request) else None,
+            window_ms,
             standing(self._consents.get(partition, key), number.business, request.category, request.purpose, now_ms)
             if number is not None
             else _NO_NUMBER,
-            self._suppressions.get(partition, key),
+            suppression,
+            self._holds.hold_of(request, partition, window_ms, now_ms),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):
@@ -154,9 +163,12 @@ class RequestJudge:
                 return [self._lost_track(prepared, decision, now_ms)]
             return [self._end(item, plain, source, decision, now_ms)]
         assert number is not None  # noqa: S101  `decide` refuses what has no number
+        noted = self._holds.decided(item, request, window_ms, decision, now_ms)
+        if suppression is not None:
+            noted += lapsed(item, request.to, self._suppressions)
         if isinstance(decision, Defer):
-            return self._defer(prepared, decision, number, now_ms)
-        return self._admit(prepared, decision, number, now_ms)
+            return [*self._defer(prepared, decision, number, now_ms), *noted]
+        return [*self._admit(prepared, decision, number, now_ms), *noted]
 
     def _admit(self, prepared: Prepared, admit: Admit, number: NumberSettings, now_ms: int) -> list[Out]:
         item, request, plain, returning, source = prepared

@@ -19,9 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class AccountFacts:
-    """Newest value of each key."""
+    """Newest value of each key.
+
+    Attributes:
+        changes: How many there were; whoever derives something from values does so again when it has moved.
+    """
 
     def __init__(self) -> None:
+        self.changes = 0
         self._values: dict[str, dict[str, Any]] = {}
         self._repeats = Repeats()
 
@@ -38,6 +43,7 @@ class AccountFacts:
 
     def put(self, key: str, value: dict[str, Any] | None) -> None:
         """Know a value from now on; None: the key is gone."""
+        self.changes += 1
         if value is None:
             self._values.pop(key, None)
         else:

@@ -51,11 +51,15 @@ class Failure(NamedTuple):
             detail=self.detail,
         )
 
-    def suppression(self, broker_ms: int) -> dict[str, Any] | None:
-        """The suppression that follows, if one does; a clock ahead of the broker's does not prolong it."""
+    def suppression(self, broker_ms: int, soft_s: float) -> dict[str, Any] | None:
+        """The suppression that follows, if one does; a clock ahead of the broker's does not prolong it.
+
+        Args:
+            soft_s: How long one holds that ends by itself.
+        """
         if self.recipient is None:
             return None
-        return suppression_of(self.code, self.recipient, min(self.at_ms, broker_ms))
+        return suppression_of(self.code, self.recipient, min(self.at_ms, broker_ms), soft_s)
 
 
 def failure_of(event: Mapping[str, Any]) -> Failure:

@@ -201,6 +201,13 @@ class Suppression(Record):
     at: TimeMs
 
 
+class TierRecipient(Record):
+    """A person that counts against the messaging tiers of these portfolios, since then."""
+
+    recipient: str
+    portfolios: dict[str, TimeMs]
+
+
 class AuditEvent(Record):
     """Who did what, and why."""
 

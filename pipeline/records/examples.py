@@ -215,6 +215,7 @@ VALID: dict[str, dict[str, Example]] = {
     "inbound-event": {"status": _STATUS, "failed": _FAILED},
     "service-window": {"open": _WINDOW},
     "alias": {"user-id": _ALIAS},
+    "tier-recipient": {"of-one-portfolio": {"recipient": _PERSON, "portfolios": {"p1": _AT}}},
     "suppression": {
         "for-good": {**_SUPPRESSION, "reason": "blocked_by_business"},
         "for-days": {**_SUPPRESSION, "until": "2026-11-29T10:00:00.000Z"},
@@ -290,6 +291,7 @@ INVALID: dict[str, dict[str, Example]] = {
     "inbound-event": {"unknown-type": {**_STATUS, "type": "reaction"}, "no-body": _without(_STATUS, "body")},
     "service-window": {"no-end": {"recipient": _PERSON, "windows": {_NUMBER: {"opened_at": _AT}}}},
     "alias": {"no-recipient": _without(_ALIAS, "recipient")},
+    "tier-recipient": {"time-is-seconds": {"recipient": _PERSON, "portfolios": {"p1": 1_795_341_600}}},
     "suppression": {"until-is-seconds": {**_SUPPRESSION, "until": 1_795_341_600}},
     "ready": {"unknown-priority": {**_READY, "priority": "soon"}, "no-source": _without(_READY, "source")},
     "ledger": {"unknown-kind": {**_ATTEMPT, "kind": "sent"}, "no-generation": _without(_ATTEMPT, "generation")},

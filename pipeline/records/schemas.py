@@ -30,6 +30,7 @@ from pipeline.records.account import (
     ReviewState,
     Suppression,
     TemplateState,
+    TierRecipient,
     WebhookState,
 )
 from pipeline.records.consent import Consent, ConsentEvent, ConsentUpdate
@@ -69,6 +70,7 @@ MODELS: dict[str, TypeAdapter[Any]] = {
     "service-window": TypeAdapter(ServiceWindow),
     "alias": TypeAdapter(Alias),
     "suppression": TypeAdapter(Suppression),
+    "tier-recipient": TypeAdapter(TierRecipient),
     "ready": TypeAdapter(Ready),
     "ledger": TypeAdapter(LedgerRecord),
     "account-state": TypeAdapter(AccountState),
@@ -105,6 +107,7 @@ CHANNELS: dict[str, Channel] = {
     "recipient-aliases": Channel("alias", "alias", _BOTH),
     "service-windows": Channel("service-window", _RECIPIENT, _BOTH),
     "suppressions": Channel("suppression", _RECIPIENT, _BOTH),
+    "tier-recipients": Channel("tier-recipient", _RECIPIENT, _BOTH),
     "inbound-events": Channel("inbound-event", "recipient; of account events the number id", _BOTH),
     "outbound-events": Channel("outbound-event", _RECIPIENT, ("send",)),
     "dead-letter": Channel("dead-letter", "the key of the source record", ("send",)),

@@ -13,6 +13,7 @@ from pipeline.sender.flight import Flight
 from pipeline.sender.jobs import Chain, Job, Place, Stage
 from pipeline.sender.lane import LOOK_MIN_S, ON_WAY_MAX, Lane
 from pipeline.sender.posting import Posting
+from pipeline.sender.quality import Quality
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.unknown import Unknowns
 from pipeline.throttle.halt import Probe, Wait
@@ -32,6 +33,7 @@ class Dispatch:
     ) -> None:
         self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
         self._posting, self._unknowns = posting, unknowns
+        self._quality = Quality(ctx)
         scheduling.pump = self.pump
         scheduling.copy_follower = self._copy_follower
         posting.end_unknown = unknowns.end_unsent
@@ -44,6 +46,8 @@ class Dispatch:
             reasons.add("token")
         if self._needs_webhook(lane):
             reasons.add("webhook")
+        if self._quality.is_stopped(lane.number):
+            reasons.add("quality")
         if not self._ctx.optouts.is_fresh(now_s):
             reasons.add("opt_outs_stale")
         if lane.kafka_away or not self._ctx.stream.lease.valid:
@@ -89,6 +93,7 @@ class Dispatch:
             or not self._ctx.optouts.is_fresh(now_s)
             or not self._ctx.access.is_ready(lane.number)
             or self._needs_webhook(lane)
+            or self._quality.is_stopped(lane.number)
             or self._obeys_sister(lane, now_s)
         )
 
@@ -137,6 +142,10 @@ class Dispatch:
             if until_ms is not None:
                 self._put_off(lane, job, "marketing_limit", until_ms)
                 return False
+        held_ms = self._quality.held_until_ms(lane.number, message.priority, now_ms)
+        if held_ms is not None:
+            self._put_off(lane, job, "held_quality", held_ms)
+            return False
         if not self._scheduling.knows_predecessors(lane, job):
             self._scheduling.again(lane, job, now_s + UNREAD_LOOK_S)
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.clock import rfc3339
 from pipeline.logs import frequent, masked
 from pipeline.records.codec import Headers, encode, headers_for
 from pipeline.records.deadletter import dead_letter_headers
@@ -18,6 +19,7 @@ from pipeline.records.outbound import SCHEMA as EVENT_SCHEMA
 from pipeline.records.outbound import outbound_event
 from pipeline.records.ready import SCHEMA as READY_SCHEMA
 from pipeline.records.ready import copy_of
+from pipeline.records.request import MAX_AHEAD_MS
 from pipeline.records.returning import returning_headers
 from pipeline.records.withdrawal import revoke
 from pipeline.sender.context import Context
@@ -32,6 +34,8 @@ LEDGER_HEADERS = headers_for(LEDGER_SCHEMA)
 EVENT_HEADERS = headers_for(EVENT_SCHEMA)
 READY_HEADERS = headers_for(READY_SCHEMA)
 REQUEST_HEADERS = headers_for("request/1")
+CLOCKS_APART_MS = 60_000
+"""How far apart the clocks of a sender and a gate may be."""
 
 
 class Finish:
@@ -180,7 +184,9 @@ class Finish:
         """Have a message judged anew that waited an hour or more: consent, window and template may have changed."""
         source = job.message.record["source"]
         extra = returning_headers(source, attempt=job.attempt, spent=job.spent, unknown=job.unknown)
-        request = {**job.message.record["request"], "not_before": None}
+        # Its end may have counted from its `not_before`; a date further ahead than the contract's would be invalid.
+        expires_ms = min(job.message.expires_ms, self._ctx.unix_ms() + MAX_AHEAD_MS - CLOCKS_APART_MS)
+        request = {**job.message.record["request"], "not_before": None, "expires_at": rfc3339(expires_ms)}
         topic = self._ctx.settings.topic(source["topic"])
         headers = headers_for("request/1", job.trace, extra)
         await self._ctx.write(lane, topic, encode(request), job.message.recipient, headers)
@@ -249,7 +255,7 @@ class Finish:
     async def suppress(self, lane: Lane, job: Job, code: int | None) -> None:
         """The API said that this person cannot or must not be reached: nothing more goes there, if the code says so."""
         recipient = job.message.recipient
-        record = suppression_of(code, recipient, self._ctx.unix_ms())
+        record = suppression_of(code, recipient, self._ctx.unix_ms(), self._ctx.settings.policy.unreachable_s)
         if record is not None:
             topic = self._ctx.settings.topic("suppressions")
             await self._ctx.write(lane, topic, encode(record), recipient, headers_for(SUPPRESSION_SCHEMA))

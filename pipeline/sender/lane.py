@@ -70,6 +70,7 @@ class Lane:
 
     Attributes:
         opened_s: Since when it is open, on the steady clock.
+        quality_part: Part of the rate that the number's quality leaves it, in (0, 1].
         held_up: Tasks of it that wait for the lease.
         tail_read_s: When its ledger was last read on to the end, on the steady clock.
         read_to: By (ready topic, source topic, source partition): the newest source offset that was read there.
@@ -119,18 +120,23 @@ class Lane:
         self.timer_at = float("inf")
         self.gather_s = gather_of(self.limit)
         self.looked_s = float("-inf")
+        self.quality_part = 1.0
         self._allowance = (1.0, 1.0)
         self._alarms: list[tuple[float, int, Alarm, Job, Place | None]] = []
         self._serial = 0
 
     # -- halts -------------------------------------------------------------------------------------------------------
     def follow_factor(self, now_s: float) -> None:
-        """Bring the bucket to the part of the limit that the halts of number, account and host allow now.
+        """Bring the bucket to the part of the limit that halts of number, account and host, and quality, allow now.
 
         In a spell it goes on as before: what was learned of the true limit holds for the tokens that come meanwhile.
         """
-        allowance = self.scopes.allowance(now_s)
-        if allowance is not None and allowance != self._allowance:
+        allowed = self.scopes.allowance(now_s)
+        if allowed is None:
+            return
+        factor, ceiling = allowed
+        allowance = factor * self.quality_part, ceiling
+        if allowance != self._allowance:
             self._allowance = allowance
             self._set_bucket(now_s)
 

@@ -16,6 +16,7 @@ from pipeline.sender.evidence import LOOK_BACK_MS
 from pipeline.sender.halts import Halts
 from pipeline.sender.handover import Handover
 from pipeline.sender.lane import Lane
+from pipeline.sender.quality import Quality
 from pipeline.sender.unknown import Unknowns
 from pipeline.throttle.priority import PRIORITIES
 
@@ -42,6 +43,7 @@ class Ticker:
         self._ctx, self._dispatch, self._unknowns = ctx, dispatch, unknowns
         self._handover, self._health = handover, health
         self._halts = Halts(ctx)
+        self._quality = Quality(ctx)
         self._repeats = Repeats()
         self._progress = (-1, ctx.steady_s())
 
@@ -67,6 +69,7 @@ class Ticker:
     async def _tick(self, lane: Lane, count: int) -> None:
         self._halts.tick(lane)
         lane.follow_throughput(self._ctx.account.throughput(lane.number), self._ctx.steady_s())
+        self._quality.follow(lane)
         self._dispatch.make_room(lane)
         if count % UNKNOWN_EVERY == 0:
             try:

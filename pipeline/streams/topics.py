@@ -71,6 +71,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("recipient-aliases", "recipient", "compact", None, COMPACTION),
     Topic("service-windows", "recipient", "compact,delete", 2 * DAY_MS, {"segment.ms": "3600000"}),
     Topic("suppressions", "recipient", "compact", None, COMPACTION),
+    Topic("tier-recipients", "recipient", "compact,delete", 2 * DAY_MS, {"segment.ms": "3600000"}),
     Topic("inbound-events", "recipient", "delete", 14 * DAY_MS),
     Topic("outbound-events", "recipient", "delete", 30 * DAY_MS),
     Topic("dead-letter", "recipient", "delete", 30 * DAY_MS, {"max.message.bytes": str(6 * 1024 * 1024)}),

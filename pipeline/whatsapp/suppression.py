@@ -15,9 +15,6 @@ from typing import Any, Final, NamedTuple
 from pipeline.clock import parse_rfc3339_ms, rfc3339
 
 SCHEMA: Final = "suppression/1"
-DAY_MS: Final = 86_400_000
-SOFT_DAYS: Final = 7
-"""Long enough not to hurt the number's quality by asking daily, short enough for somebody who installs WhatsApp."""
 
 
 class Rule(NamedTuple):
@@ -25,36 +22,37 @@ class Rule(NamedTuple):
 
     Attributes:
         reason: As on the record.
-        days: How long it holds, counted from the failure; None: until it is lifted.
+        is_soft: Whether it ends by itself (`policy.unreachable_s`), or holds until it is lifted.
     """
 
     reason: str
-    days: int | None
+    is_soft: bool
 
 
 RULES: Mapping[int, Rule] = MappingProxyType(
     {
-        131026: Rule("not_on_whatsapp", SOFT_DAYS),
-        1013: Rule("not_on_whatsapp", SOFT_DAYS),
-        1026: Rule("client_incapable", SOFT_DAYS),
-        1007: Rule("blocked", None),
-        130403: Rule("blocked_by_business", None),
-        130497: Rule("country_not_allowed", None),
+        131026: Rule("not_on_whatsapp", True),
+        1013: Rule("not_on_whatsapp", True),
+        1026: Rule("client_incapable", True),
+        1007: Rule("blocked", False),
+        130403: Rule("blocked_by_business", False),
+        130497: Rule("country_not_allowed", False),
     }
 )
 """Rule of every code whose disposition is `SUPPRESS`."""
 
 
-def suppression_of(code: int | None, recipient: str, at_ms: int) -> dict[str, Any] | None:
+def suppression_of(code: int | None, recipient: str, at_ms: int, soft_s: float) -> dict[str, Any] | None:
     """The suppression that a failure with this code leaves; None if it leaves none.
 
     Args:
         at_ms: When it failed, milliseconds since 1970.
+        soft_s: How long a soft one holds, counted from there.
     """
     rule = RULES.get(code) if code is not None else None
     if rule is None:
         return None
-    until = rfc3339(at_ms + rule.days * DAY_MS) if rule.days is not None else None
+    until = rfc3339(at_ms + int(soft_s * 1000)) if rule.is_soft else None
     return {"recipient": recipient, "reason": rule.reason, "until": until, "at": rfc3339(at_ms)}
 
 

@@ -23,6 +23,8 @@ from pipeline.cli.reading import Row, open_reader
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import Settings, load
 from pipeline.errors import TopicsWrong
+from pipeline.records.account import AuditEvent
+from pipeline.records.codec import check
 from pipeline.records.outbound import outbound_event
 from pipeline.streams.partition import partition_of
 from pipeline.streams.topics import TOPICS
@@ -407,6 +409,35 @@ def test_trace_looks_back_only_as_far_as_asked(run: Run, settings: Settings) -> 
     time.sleep(1.5)
     assert run("trace", f"r-{person}", "--since", "1s").exit_code == 65
     assert run("trace", f"r-{person}", "--since", "10m").exit_code == 0
+
+
+# --- suppressions
+
+
+def test_a_suppression_is_listed_and_lifted(run: Run, settings: Settings) -> None:
+    """`lift` writes the tombstone and who did it; who is not suppressed, any more or ever, exits 65 with a hint."""
+    person, past, at_ms = _person(), _person(), unix_ms() - 1000
+    held = {"recipient": person, "reason": "not_on_whatsapp", "until": rfc3339(at_ms + 60_000), "at": rfc3339(at_ms)}
+    _write(settings, "suppressions", person, held)
+    _write(settings, "suppressions", past, {**held, "recipient": past, "until": rfc3339(at_ms)})
+    listed = run("suppressions", "list")
+    assert listed.exit_code == 0
+    assert [person, "not_on_whatsapp"] in [text.split()[:2] for text in listed.stdout.splitlines()]
+    assert past not in listed.stdout
+    assert held in map(orjson.loads, run("suppressions", "list", "--json").stdout.splitlines())
+    assert run("suppressions", "lift", f"+{person}", "--reason", "asked us").exit_code == 0
+    assert [row.value for row in _rows(settings, "suppressions") if row.key == person.encode()][-1] is None
+    [audit] = [
+        event for row in _rows(settings, "audit-events")
+        if (event := orjson.loads(row.value or b""))["target"] == f"suppression:{person}"
+    ]  # fmt: skip
+    check(AuditEvent, audit)
+    assert (audit["action"], audit["reason"], audit["before"], audit["after"]) == ("lift", "asked us", held, None)
+    for who in (person, past):
+        refused = run("suppressions", "lift", who)
+        assert refused.exit_code == 65
+        assert "is not suppressed" in refused.stderr
+    assert run("suppressions", "lift", "nobody").exit_code == 64
 
 
 # --- reading

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from pipeline.clock import rfc3339, unix_ms
+from pipeline.gate.tiers import share_of
 from pipeline.records.ready import parse_ready
 from pipeline.records.returning import read_returning, returning_headers
 from pipeline.streams.partition import partition_of
@@ -16,6 +17,7 @@ from tests.support.broker import wait_until
 from tests.support.gate_stand import (
     ADA,
     LIMIT_S,
+    NUMBER,
     PARTITIONS,
     Stand,
     message_event,
@@ -262,3 +264,48 @@ def test_broken_updates_and_events_stop_nothing(stand: Stand) -> None:
     events = stand.wait_events(2, "both requests to be judged")
     assert [event["type"] for event in events] == ["queued", "queued"]
     assert stand.stop(gate) == 0
+
+
+def test_quality_and_tiers_hold_bulk(stand: Stand) -> None:
+    """A red number's campaign is held, then the tier ends it midway; codes go on; a second gate knows the count."""
+    key, at = f"number:{NUMBER}/quality", rfc3339(unix_ms())
+    flag = {"kind": "number", "id": NUMBER, "aspect": "quality", "event": "FLAGGED", "flagged": True, "at": at}
+    stand.write("account-state", flag, key, partition=0)
+    stand.write("account-state", {"tier": "TIER_50", "tier_at": at}, f"number:{NUMBER}/limits", partition=0)
+    people = [f"155507{n:05d}" for n in range(80)]
+    for person in people:
+        stand.write("consent-updates", update(f"g-{person}", person, categories=["marketing", "utility"]), person)
+    stand.write("outbound-requests", request("red", people[0], category="marketing"), people[0])
+    stand.flush()
+    gate = stand.start()
+    assert outcome(stand.wait_events(1, "the red number's request"), "red") == ("deferred", "held_quality")
+    stand.write("account-state", {**flag, "flagged": False}, key, partition=0)
+    stand.flush()
+
+    def asked(name: str, of: list[str], **fields: Any) -> list[tuple[str, str | None]]:
+        known = {event["request_id"] for event in stand.events()}
+        for person in of:
+            stand.write("outbound-requests", request(f"{name}-{person}", person, **fields), person)
+        stand.flush()
+        events = stand.wait_events(len(known) + len(of), f"the requests {name}")
+        return [outcome(events, f"{name}-{person}") for person in of]
+
+    wait_until(
+        lambda: asked(f"look{unix_ms()}", people[:1], category="marketing") == [("queued", None)], "no flag", LIMIT_S
+    )
+    told = Counter(asked("campaign", people, category="marketing"))
+    shares = [share_of(50, 0.95, partition, PARTITIONS) for partition in range(PARTITIONS)]
+    room = sum(
+        min(share, sum(partition_of(person, PARTITIONS) == n for person in people)) for n, share in enumerate(shares)
+    )
+    assert told == {("queued", None): room, ("deferred", "tier_exhausted"): len(people) - room}
+    assert set(asked("code", people[-5:], priority="urgent")) == {("queued", None)}
+    assert stand.stop(gate) == 0
+    heir = stand.start("b")
+    late = next(person for person in people if (f"campaign-{person}" in _held(stand)))
+    assert asked("again", [late], category="marketing", priority="bulk") == [("deferred", "tier_exhausted")]
+    assert stand.stop(heir) == 0
+
+
+def _held(stand: Stand) -> set[str]:
+    return {event["request_id"] for event in stand.events() if event["reason"] == "tier_exhausted"}

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 
 class KafkaMessage(NamedTuple):
-    """Key and value, asked for as on a message of the Kafka client."""
+    """Key, value and partition, asked for as on a message of the Kafka client."""
 
     raw_key: bytes | None
     raw: bytes | None
+    at_partition: int = 0
 
     def key(self) -> bytes | None:
         """As of a Kafka message."""
@@ -18,3 +19,7 @@ class KafkaMessage(NamedTuple):
     def value(self) -> bytes | None:
         """As of a Kafka message."""
         return self.raw
+
+    def partition(self) -> int:
+        """As of a Kafka message."""
+        return self.at_partition

@@ -9,10 +9,12 @@ import orjson
 
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
+from pipeline.gate.holds import Holds
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.state import AccountFacts
+from pipeline.gate.tiers import Tiers
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
@@ -122,9 +124,11 @@ class Tables:
         self.consents = self._view("consent", is_consent)
         self.windows = self._view("service-windows", is_windows)
         self.suppressions = self._view("suppressions", is_suppression)
+        self.tiers = Tiers(self.settings, PARTITIONS, self.account, self.metrics)
         self.requests = RequestJudge(
-            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.account, self.metrics
-        )
+            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.account, self.metrics,
+            Holds(self.settings, self.account, self.tiers),
+        )  # fmt: skip
         self.updates = UpdateJudge(self.settings, PARTITIONS, self.consents, self.metrics)
         self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.suppressions, self.metrics)
         tables = (self.consents, self.windows, self.suppressions)

@@ -13,11 +13,15 @@ from pipeline.gate.requests import Wait
 from pipeline.records.codec import check
 from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.outbound import OutboundEvent
-from pipeline.whatsapp.suppression import DAY_MS, SOFT_DAYS, is_suppression
+from pipeline.streams.partition import partition_of
+from pipeline.whatsapp.suppression import is_suppression
 from tests.unit.gate import making
 from tests.unit.gate.making import ADA, NOW_MS, NUMBER, OTHER, Tables, body
 
 SOFT, HARD = 131026, 130403
+DAY_MS = 86_400_000
+SOFT_DAYS = 7
+"""`policy.unreachable_s`."""
 
 
 def failed(code: int | None = SOFT, **fields: Any) -> dict[str, Any]:
@@ -116,6 +120,26 @@ def test_nothing_goes_to_the_suppressed(category: str) -> None:
     assert event["detail"].startswith("not_on_whatsapp since")
     later = tables.outcome(wanted, now_ms=NOW_MS + SOFT_DAYS * DAY_MS, timestamp_ms=NOW_MS + SOFT_DAYS * DAY_MS)
     assert later["reason"] != "suppressed"
+
+
+def test_the_settings_say_how_long() -> None:
+    """`policy.unreachable_s`, for those who may be reachable again; for good stays for good."""
+    tables = Tables(policy={"unreachable_s": 60})
+    assert body(told(tables, failed())["suppressions"])["until"] == rfc3339(NOW_MS + 59_000)
+    assert body(told(tables, failed(HARD))["suppressions"])["until"] is None
+
+
+def test_what_is_over_leaves_its_topic() -> None:
+    """The first request that passes an ended suppression writes its tombstone, once; a refused one writes none."""
+    tables = Tables()
+    tables.grant()
+    told(tables, failed())
+    later: dict[str, Any] = {"now_ms": NOW_MS + SOFT_DAYS * DAY_MS, "timestamp_ms": NOW_MS + SOFT_DAYS * DAY_MS}
+    for fields, tombstones in (({"category": "marketing"}, 0), ({}, 1), ({}, 0)):
+        outs = tables.judge(making.request(**fields), **later)
+        assert not isinstance(outs, Wait)
+        found = [(out.key, out.value, out.partition) for out in outs if out.topic == "suppressions"]
+        assert found == [(ADA.encode(), None, partition_of(ADA, making.PARTITIONS))] * tombstones
 
 
 def test_it_is_refused_only_when_what_people_said_was_read() -> None:

@@ -190,6 +190,18 @@ def test_what_goes_back_to_the_gate_stays_what_it_was(bench: Make) -> None:
     assert read_returning(stored.pairs) == Returning(source(7), attempt=4, spent=2, unknown=True)
 
 
+@pytest.mark.parametrize(("left_h", "told_h"), [(72, 72), (10 * 24, 7 * 24 - 1 / 60)])
+def test_what_goes_back_to_the_gate_keeps_its_end(bench: Make, left_h: float, told_h: float) -> None:
+    """It may have counted from its `not_before`, which is over; never further ahead than the contract allows."""
+    world = bench()
+    lane = world.opened()
+    now_ms = world.ctx.unix_ms()
+    one = job("r-1", 7, expires_ms=now_ms + int(left_h * HOUR_MS))
+    world.run(world.finish.back_to_gate(lane, one))
+    [request] = world.log("outbound-requests")
+    assert (request["not_before"], request["expires_at"]) == (None, rfc3339(now_ms + int(told_h * HOUR_MS)))
+
+
 def test_a_long_wait_goes_through_the_gate(bench: Make) -> None:
     """A message that waits for a day is judged anew when it is due, and comes back under its first source."""
     world = bench(profile="cloud")

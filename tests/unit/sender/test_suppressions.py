@@ -19,12 +19,13 @@ from pipeline.sender.posting import Posting
 from pipeline.sender.suppressions import Suppressions
 from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck
-from pipeline.whatsapp.suppression import DAY_MS, is_suppression
+from pipeline.whatsapp.suppression import is_suppression
 from tests.support.kafka_message import KafkaMessage
 from tests.support.sender_values import ADA, BOB, NOW_MS
 from tests.unit.sender.making import Bench, Make
 
 EVENTS = "outbound-events"
+DAY_MS = 86_400_000
 REFUSED = Answer(400, {}, b'{"error":{"message":"Message undeliverable","code":131026}}')
 OTHERWISE = Answer(400, {}, b'{"error":{"message":"Invalid parameter","code":131009}}')
 

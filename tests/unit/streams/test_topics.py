@@ -53,6 +53,7 @@ CONTRACT = {
     "recipient-aliases": ("recipient", "compact", None),
     "service-windows": ("recipient", "compact,delete", 48),
     "suppressions": ("recipient", "compact", None),
+    "tier-recipients": ("recipient", "compact,delete", 48),
     "inbound-events": ("recipient", "delete", 14 * 24),
     "outbound-events": ("recipient", "delete", 30 * 24),
     "dead-letter": ("recipient", "delete", 30 * 24),

@@ -9,8 +9,9 @@ import pytest
 from pipeline.clock import rfc3339
 from pipeline.whatsapp.code_row import Disposition
 from pipeline.whatsapp.codes import CODES
-from pipeline.whatsapp.suppression import DAY_MS, RULES, holds, is_lifted_by, is_suppression, replaces, suppression_of
+from pipeline.whatsapp.suppression import RULES, holds, is_lifted_by, is_suppression, replaces, suppression_of
 
+DAY_MS = 86_400_000
 NOW_MS = 1_795_341_600_000
 
 
@@ -23,10 +24,10 @@ def record(days: int | None = 1, at_ms: int = NOW_MS) -> dict[str, Any]:
 def test_every_suppressing_code_has_a_rule() -> None:
     """The code table and the rules name the same codes, and every rule makes a record that can be read."""
     assert set(RULES) == {row.code for row in CODES.values() if row.disposition is Disposition.SUPPRESS}
-    made = [suppression_of(code, "1", NOW_MS) for code in RULES]
+    made = [suppression_of(code, "1", NOW_MS, 604_800) for code in RULES]
     assert all(one is not None and is_suppression(one) and holds(one, NOW_MS) for one in made)
-    assert suppression_of(131049, "1", NOW_MS) is None
-    assert suppression_of(None, "1", NOW_MS) is None
+    assert suppression_of(131049, "1", NOW_MS, 604_800) is None
+    assert suppression_of(None, "1", NOW_MS, 604_800) is None
 
 
 def test_it_holds_until_its_end() -> None:

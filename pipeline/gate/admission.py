@@ -32,6 +32,7 @@ class Facts:
         window_until_ms: End of the person's service window with the number; None: never opened, or not needed.
         standing: What the person allowed for this (business, category, purpose).
         suppression: The person's record on `suppressions`, whether it still holds or not; None: there is none.
+        is_confirmation: Whether it is the answer to the very opt-out that `standing` rests on.
     """
 
     now_ms: int
@@ -41,6 +42,7 @@ class Facts:
     window_until_ms: int | None
     standing: Standing
     suppression: Mapping[str, Any] | None = None
+    is_confirmation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def decide(request: Request, facts: Facts) -> Decision:
         return Reject("rejected", "window_closed" if is_service else "template_required")
     standing = facts.standing
     blocked = standing.kind == "withdrawn" if is_service else standing.kind != "granted"
-    if blocked:
+    if blocked and not facts.is_confirmation:
         return Reject("rejected", _NO_GRANT[standing.kind], consent=basis(standing.entry))
     admit = _admit(request, expires_ms, window_ms if is_windowed else None, None if is_service else standing.entry)
     if request.not_before is not None and request.not_before > facts.now_ms:

@@ -19,6 +19,7 @@ from faust.types import TP
 
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
+from pipeline.gate.confirmation import REQUESTS
 from pipeline.gate.ends import EndsReader
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
@@ -47,7 +48,7 @@ URGENT: Final = "outbound-requests-urgent"
 ENTRANCES: Final[dict[str, Kind]] = {
     URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
-WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, DEAD_LETTER)
+WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, DEAD_LETTER, REQUESTS)
 ACCOUNT: Final = "account-state"
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
 CHANGELOG_QUEUE: Final = 131_072

@@ -15,6 +15,7 @@ from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
+from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
 from pipeline.gate.state import AccountFacts
@@ -96,6 +97,7 @@ class RequestJudge:
         self._windows = windows
         self._suppressions = suppressions
         self._account = account
+        self._confirmations = Confirmations(settings)
         self._metrics = metrics
         self._misplaced = Misplaced(metrics)
 
@@ -133,16 +135,20 @@ class RequestJudge:
         item, request, plain, returning, source = prepared
         number = self._numbers.get(request.from_)
         key, partition = request.to.encode(), item.tp[1]
+        allowed = (
+            standing(self._consents.get(partition, key), number.business, request.category, request.purpose, now_ms)
+            if number is not None
+            else _NO_NUMBER
+        )
         facts = Facts(
             now_ms,
             source["timestamp_ms"],
             number.profile if number is not None else None,
             self._ttl_s[request.category],
             open_until(self._windows.get(partition, key), request.from_) if needs_window(request) else None,
-            standing(self._consents.get(partition, key), number.business, request.category, request.purpose, now_ms)
-            if number is not None
-            else _NO_NUMBER,
+            allowed,
             self._suppressions.get(partition, key),
+            self._confirmations.lets_through(plain, allowed, now_ms),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

@@ -240,7 +240,7 @@ class Finish:
             job.message.record["business"],
             categories=["marketing"],
             at=at,
-            method="other",
+            method="preference",
             source="whatsapp",
         )
         topic = self._ctx.settings.topic("consent-updates")

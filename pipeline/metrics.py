@@ -120,7 +120,8 @@ class Metrics:
         )
         self.statuses = self._counter("statuses", "Status updates received, repeats included.", "status")
         self.undelivered = self._counter("undelivered", "Status updates that say failed, by code.", "code")
-        self.opt_outs = self._counter("opt_outs", "Opt-outs received by webhook, by way.", "way")
+        self.opt_outs = self._counter("opt_outs", "Opt-outs heard of, by way; `answer`: from the API's.", "way")
+        self.returns = self._counter("opt_out_returns", "Opt-outs taken back by webhook, by way.", "way")
 
     def _declare_process(self) -> None:
         self.dead_letters = self._counter("dead_letters", "Records given up, with their bytes kept.", "stage", "code")

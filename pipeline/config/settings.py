@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -60,9 +60,7 @@ class KafkaSettings(Section):
             if name in SECRET_CLIENT_PROPERTIES:
                 raise ValueError(f"{name} is a secret; use sasl_password_file or ssl_key_file instead")
         # Whole numbers may come as floats (Helm writes them so), which librdkafka does not read.
-        return {
-            name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in value.items()
-        }
+        return {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in value.items()}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -73,6 +71,11 @@ class KafkaSettings(Section):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name} is required with security_protocol {self.security_protocol}")
         return self
+
+
+KeywordLanguage = Literal["en", "es", "pt", "fr", "de", "it", "nl", "id", "ar", "hi", "tr", "ru", "he", "uk", "pl"]
+KEYWORD_LANGUAGES: Final[tuple[KeywordLanguage, ...]] = get_args(KeywordLanguage)
+ConfirmationText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class OptOutPayload(Section):
@@ -100,7 +103,20 @@ class PolicySettings(Section):
     require_evidence_text: Literal["off", "warn", "reject"] = Field(
         "warn", description="A grant without the text that the person saw."
     )
-    stop_keywords: list[str] = Field(["stop", "unsubscribe"], max_length=200, description="Words that opt out.")
+    stop_keywords: list[str] = Field(
+        ["stop", "unsubscribe"], max_length=200, description="Words that opt out, besides those of the languages."
+    )
+    start_keywords: list[str] = Field(
+        [], max_length=200, description="Words that take a STOP word back, besides those of the languages."
+    )
+    keyword_languages: list[KeywordLanguage] = Field(
+        list(KEYWORD_LANGUAGES), description='Whose words count (README, "Ways out"); []: only your own.'
+    )
+    opt_out_confirmation: dict[str, ConfirmationText] = Field(
+        {},
+        max_length=64,
+        description="Answer to an opt-out, by language (`en`), and `default` for all others; empty: none is sent.",
+    )
     stop_revokes: list[Category | Literal["*"]] = Field(
         ["*"], min_length=1, description="Categories that a STOP word takes back."
     )

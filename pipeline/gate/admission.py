@@ -40,6 +40,7 @@ class Facts:
         standing: What the person allowed for this (business, category, purpose).
         suppression: The person's record on `suppressions`, whether it still holds or not; None: there is none.
         hold: The number's quality or its portfolio's tier hold it back.
+        is_confirmation: Whether it is the answer to the very opt-out that `standing` rests on.
     """
 
     now_ms: int
@@ -50,6 +51,7 @@ class Facts:
     standing: Standing
     suppression: Mapping[str, Any] | None = None
     hold: Hold | None = None
+    is_confirmation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def decide(request: Request, facts: Facts) -> Decision:
         return Reject("rejected", "window_closed" if is_service else "template_required")
     standing = facts.standing
     blocked = standing.kind == "withdrawn" if is_service else standing.kind != "granted"
-    if blocked:
+    if blocked and not facts.is_confirmation:
         return Reject("rejected", _NO_GRANT[standing.kind], consent=basis(standing.entry))
     admit = _admit(request, expires_ms, window_ms if is_windowed else None, None if is_service else standing.entry)
     hold = facts.hold

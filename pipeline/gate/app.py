@@ -20,6 +20,7 @@ from faust.types import TP
 from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
+from pipeline.gate.confirmation import REQUESTS
 from pipeline.gate.ends import EndsReader
 from pipeline.gate.holds import Holds
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
@@ -51,7 +52,9 @@ URGENT: Final = "outbound-requests-urgent"
 ENTRANCES: Final[dict[str, Kind]] = {
     URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
-WRITTEN: Final = (*READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, TIERS, DEAD_LETTER)
+WRITTEN: Final = (
+    *READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, TIERS, DEAD_LETTER, REQUESTS,
+)  # fmt: skip
 ACCOUNT: Final = "account-state"
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
 CHANGELOG_QUEUE: Final = 131_072

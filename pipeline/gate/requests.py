@@ -15,6 +15,7 @@ from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
+from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.holds import Holds
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
@@ -100,6 +101,7 @@ class RequestJudge:
         self._windows = windows
         self._suppressions = suppressions
         self._account = account
+        self._confirmations = Confirmations(settings)
         self._metrics = metrics
         self._holds = holds
         self._misplaced = Misplaced(metrics)
@@ -140,6 +142,11 @@ class RequestJudge:
         key, partition = request.to.encode(), item.tp[1]
         is_windowed = needs_window(request) or self._holds.needs_window(request.from_)
         window_ms = open_until(self._windows.get(partition, key), request.from_) if is_windowed else None
+        allowed = (
+            standing(self._consents.get(partition, key), number.business, request.category, request.purpose, now_ms)
+            if number is not None
+            else _NO_NUMBER
+        )
         suppression = self._suppressions.get(partition, key)
         facts = Facts(
             now_ms,
@@ -147,11 +154,10 @@ class RequestJudge:
             number.profile if number is not None else None,
             self._ttl_s[request.category],
             window_ms,
-            standing(self._consents.get(partition, key), number.business, request.category, request.purpose, now_ms)
-            if number is not None
-            else _NO_NUMBER,
+            allowed,
             suppression,
-            self._holds.hold_of(request, partition, window_ms, now_ms),
+            hold=self._holds.hold_of(request, partition, window_ms, now_ms),
+            is_confirmation=self._confirmations.lets_through(plain, allowed, now_ms),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

@@ -10,6 +10,7 @@ import structlog
 from pipeline.clock import rfc3339, steady_s
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
+from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import place_of
 from pipeline.gate.view import View
@@ -45,6 +46,7 @@ class UpdateJudge:
         self._text = settings.policy.require_evidence_text
         self._partitions = partitions
         self._consents = consents
+        self._confirmations = Confirmations(settings)
         self._metrics = metrics
         self._repeats = Repeats()
         self._misplaced = Misplaced(metrics)
@@ -89,6 +91,7 @@ class UpdateJudge:
         if item.kind == "update":
             self._warn(update, merged)
             outs.append(_event_out(item, _told(update), merged))
+            outs += self._confirmations.answer(item, update, merged)
         elif merged.changed:
             log.warning("consent_repaired", partition=partition, offset=item.offset, update_id=update.update_id)
         return outs

@@ -22,7 +22,8 @@ from pipeline.records.deadletter import dead_letter_headers
 from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.inbound import SCHEMA as INBOUND_SCHEMA
 from pipeline.records.request import normal_recipient
-from pipeline.records.withdrawal import revoke
+from pipeline.records.withdrawal import revoke, update_id_of
+from pipeline.whatsapp import stop_words
 from pipeline.whatsapp.codes import code_row
 from pipeline.whatsapp.news import news_of
 from pipeline.whatsapp.optout import OptOut, opt_out_of
@@ -54,6 +55,7 @@ class Webhook:
         statuses: Values of `status` of its status updates, as metric labels.
         undelivered: Codes of its `failed` ones, as metric labels.
         opt_outs: Ways of its opt-outs.
+        returns: Ways of what takes an opt-out back.
         orphans: Opt-outs for which no business or no person could be told.
         dead_code: Code of the dead letter among the records, None if there is none.
         event_ids: Of the events among the records.
@@ -65,6 +67,7 @@ class Webhook:
     statuses: list[str] = field(default_factory=list)
     undelivered: list[str] = field(default_factory=list)
     opt_outs: list[str] = field(default_factory=list)
+    returns: list[str] = field(default_factory=list)
     orphans: int = 0
     dead_code: str | None = None
     event_ids: list[str] = field(default_factory=list)
@@ -80,6 +83,8 @@ class Webhook:
             metrics.opt_outs.labels(way).inc()
         if self.repeats:
             metrics.webhook_repeats.inc(self.repeats)
+        for way in self.returns:
+            metrics.returns.labels(way).inc()
         if self.dead_code is not None:
             metrics.dead_letters.labels("ingress", self.dead_code).inc()
 
@@ -103,9 +108,11 @@ class Translator:
         self._known = frozenset(settings.numbers) | {one.account for one in settings.numbers.values() if one.account}
         owners = set(self._business.values())
         self._sole_business = owners.pop() if len(owners) == 1 else None
-        self._keywords = frozenset(settings.policy.stop_keywords)
-        self._payloads: Mapping[str, Any] = settings.policy.opt_out_payloads
-        self._revokes = settings.policy.stop_revokes
+        policy = settings.policy
+        self._stops = stop_words.stops(policy.keyword_languages, policy.stop_keywords)
+        self._starts = stop_words.starts(policy.keyword_languages, policy.start_keywords)
+        self._payloads: Mapping[str, Any] = policy.opt_out_payloads
+        self._revokes = policy.stop_revokes
 
     def webhook(self, raw: bytes, now_ms: int, number: str | None, voice: Voice) -> Webhook:
         """Translate a body; one that is no webhook becomes a dead letter, never an error.
@@ -156,7 +163,9 @@ class Translator:
         recipient = _recipient_of(event)
         if recipient is not None:
             event["recipient"] = recipient
-        opt_out = opt_out_of(event, keywords=self._keywords, payloads=self._payloads, stop_revokes=self._revokes)
+        opt_out = opt_out_of(
+            event, stops=self._stops, payloads=self._payloads, starts=self._starts, stop_revokes=self._revokes
+        )
         if event["type"] == "status":
             result.statuses.append(event["status"] if event["status"] in STATUS_LABELS else "other")
             if event["status"] == "failed":
@@ -175,7 +184,7 @@ class Translator:
             result.orphans += 1
             return
         update = revoke(
-            f"in-{event['event_id']}",
+            update_id_of(event["event_id"]),
             recipient,
             business,
             categories=opt_out.categories,
@@ -184,9 +193,12 @@ class Translator:
             method=opt_out.method,
             source=event["message_id"] or event["event_id"],
             reference=event["event_id"],
+            action=opt_out.action,
+            number=event["number"] if event["type"] == "message" else None,
+            language=opt_out.language,
         )
         result.records.append(Outgoing(self._updates, recipient, encode(update), headers_for(CONSENT_UPDATE_SCHEMA)))
-        result.opt_outs.append(opt_out.way)
+        (result.opt_outs if opt_out.action == "revoke" else result.returns).append(opt_out.way)
 
     def _dead_letter(self, raw: bytes, now_ms: int, number: str | None, code: str, message: str) -> Outgoing:
         headers = dead_letter_headers(

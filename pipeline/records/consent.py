@@ -10,8 +10,13 @@ from pipeline.config import Category
 from pipeline.records.codec import Record, TimeMs
 from pipeline.records.request import Purpose, Recipient
 
-Method = Literal["checkbox", "phone_entry", "keyword", "button", "qr", "call", "paper", "double_opt_in", "other"]
-Action = Literal["grant", "revoke", "erase"]
+Method = Literal[
+    "checkbox", "phone_entry", "keyword", "button", "qr", "call", "paper", "double_opt_in", "other", "preference"
+]  # fmt: skip
+"""`preference`: WhatsApp's own stop and resume of marketing messages (Meta, user_preferences webhooks)."""
+Action = Literal["grant", "revoke", "erase", "resume"]
+RETURNING: frozenset[str | None] = frozenset({"keyword", "preference"})
+"""Methods with a way back: a `resume` by one of them lifts what a revoke by the same one took, and nothing else."""
 RefusalReason = Literal["evidence_missing", "not_active", "unknown_business", "at_in_future", "erased", "invalid"]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 MAX_NAMES = 100
@@ -28,7 +33,9 @@ class Evidence(Record):
 
 
 class ConsentUpdate(Record):
-    """A grant, a revoke or the erasure of everything about a person."""
+    """A grant, a revoke, the erasure of everything about a person, or a resume: the way back from a revoke by the same
+    method, to what was granted before it.
+    """
 
     update_id: str = Field(min_length=1, max_length=200)
     recipient: Recipient
@@ -39,6 +46,8 @@ class ConsentUpdate(Record):
     at: TimeMs
     expires_at: TimeMs | None = None
     evidence: Evidence | None = None
+    number: str | None = Field(None, min_length=1, max_length=32, description="Number id that the person wrote to.")
+    language: str | None = Field(None, max_length=16, description="Of the person's word, for the confirmation.")
 
     @model_validator(mode="after")
     def _scope(self) -> ConsentUpdate:
@@ -46,6 +55,10 @@ class ConsentUpdate(Record):
             raise ValueError("a grant names its categories and its business; * is for revoke only")
         if self.action != "erase" and not self.categories:
             raise ValueError('categories: at least one, or ["*"] to revoke all')
+        if self.action == "resume" and (self.evidence is None or self.evidence.method not in RETURNING):
+            raise ValueError(
+                f"a resume has the evidence.method of what it lifts: {', '.join(sorted(map(str, RETURNING)))}"
+            )
         return self
 
 
@@ -55,12 +68,13 @@ class ConsentEntry(Record):
     business: str
     category: str
     purpose: str
-    status: Literal["granted", "revoked"]
+    status: Literal["granted", "revoked", "resumed"]
     at: TimeMs
     expires_at: TimeMs | None = None
     update_id: str
     method: str | None = None
     source: str | None = None
+    number: str | None = Field(None, description="Number id that the person wrote to; left out if there is none.")
 
 
 class Consent(Record):

@@ -2,7 +2,9 @@
 
 Pure: a consent is a plain object as it stands on the `consent` topic, an update is the checked record with the broker
 time of its Kafka record. Merging is commutative and idempotent over any set of updates: an entry is the newest update
-of its (business, category, purpose), and what an erase took does not come back. Only beyond `MAX_ENTRIES` entries of
+of its (business, category, purpose), and what an erase took does not come back. What a method with a way back (a STOP
+word, WhatsApp's own stop) takes stands in entries of its own beside these, so that lifting it shows what was there
+before: a grant, another way's revoke, or nothing. Only beyond `MAX_ENTRIES` entries of
 one person does the order of arrival matter: a grant more is refused, a revoke more is widened to all purposes.
 """
 
@@ -12,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.clock import parse_rfc3339_ms, rfc3339
-from pipeline.records.consent import ConsentUpdate, RefusalReason
+from pipeline.records.consent import RETURNING, ConsentUpdate, RefusalReason
 
 AHEAD_MAX_MS: Final = 300_000
 """How far a clock of upstream may be ahead of the broker's."""
@@ -23,8 +25,9 @@ ANY: Final = "*"
 
 Entry = dict[str, Any]
 Consent = dict[str, Any]
-Scope = tuple[str, str, str]
-Rank = tuple[int, bool, int, str, str, str, str]
+_STATUS: Final = {"grant": "granted", "revoke": "revoked", "resume": "resumed"}
+Scope = tuple[str, str, str, str]
+Rank = tuple[int, bool, int, str, str, str, str, str]
 
 
 class Merged(NamedTuple):
@@ -79,7 +82,7 @@ def merge(
     if update.action == "erase":
         return _erase(consent, update, at_ms, erased_ms)
     if erased_ms is not None and at_ms // 1000 <= erased_ms // 1000:
-        if update.action == "grant":
+        if update.action in ("grant", "resume"):
             return _unchanged(consent, "refused", "erased")
         return _unchanged(consent, "ignored_older", None)
     return _put(consent, update, at_ms, erased)
@@ -96,8 +99,9 @@ def is_consent(value: Mapping[str, Any]) -> bool:
 def _is_entry(entry: Mapping[str, Any]) -> bool:
     return (
         all(isinstance(entry.get(name), str) for name in ("business", "category", "purpose", "update_id"))
-        and entry.get("status") in ("granted", "revoked")
+        and entry.get("status") in ("granted", "revoked", "resumed")
         and all(isinstance(entry.get(name, 0), str | None) for name in ("method", "source"))
+        and isinstance(entry.get("number"), str | None)
         and _is_moment(entry.get("at"))
         and _is_moment(entry.get("expires_at", 0), may_lack=True)
     )
@@ -122,12 +126,14 @@ def standing(
         now_ms: Milliseconds since 1970, to see what has expired.
     """
     found: Entry | None = None
-    for entry in consent["entries"] if consent is not None else ():
+    entries = consent["entries"] if consent is not None else ()
+    for entry in entries:
         if (
             entry["business"] in (business, ANY)
             and entry["category"] in (category, ANY)
             and (entry["purpose"] == ANY or entry["purpose"] == purpose)
             and (found is None or rank(entry) > rank(found))
+            and not _is_lifted(entry, entries)
         ):
             found = entry
     if found is None:
@@ -139,12 +145,30 @@ def standing(
     return Standing("granted", found)
 
 
+def _is_lifted(entry: Entry, entries: Collection[Entry]) -> bool:
+    """Whether an entry no longer counts: a revoke that a later resume by its method covers, and any resume itself."""
+    if entry["status"] == "resumed":
+        return True
+    return (
+        entry["status"] == "revoked"
+        and entry["method"] in RETURNING
+        and any(
+            other["status"] == "resumed"
+            and other["method"] == entry["method"]
+            and all(other[name] in (entry[name], ANY) for name in ("business", "category", "purpose"))
+            and rank(other) > rank(entry)
+            for other in entries
+        )
+    )
+
+
 def rank(entry: Mapping[str, Any]) -> Rank:
     """Order of two entries of one scope: whole seconds, then a revoke; the rest only makes the order total."""
     at_ms = parse_rfc3339_ms(entry["at"])
     return (
         at_ms // 1000, entry["status"] == "revoked", at_ms,
         entry["update_id"], entry["expires_at"] or "", entry["method"] or "", entry["source"] or "",
+        entry.get("number") or "",
     )  # fmt: skip
 
 
@@ -160,10 +184,11 @@ def _refusal(
 ) -> RefusalReason | None:
     if businesses is not None and update.business != ANY and update.business not in businesses:
         return "unknown_business"
-    if update.action != "grant":
+    if update.action not in ("grant", "resume"):
         return None
-    evidence = update.evidence
-    if evidence is None or evidence.method is None or evidence.source is None or (needs_text and not evidence.text):
+    evidence, is_grant = update.evidence, update.action == "grant"
+    lacks_text = is_grant and needs_text and (evidence is None or not evidence.text)
+    if evidence is None or evidence.method is None or evidence.source is None or lacks_text:
         return "evidence_missing"
     if evidence.actor != "user":
         return "not_active"
@@ -192,7 +217,7 @@ def _put(consent: Mapping[str, Any] | None, update: ConsentUpdate, at_ms: int, e
     entries: dict[Scope, Entry] = {_scope(entry): entry for entry in consent["entries"]} if consent else {}
     incoming = {_scope(entry): entry for entry in _entries(update, at_ms, update.purposes)}
     if len(entries.keys() | incoming.keys()) > MAX_ENTRIES:
-        if update.action == "grant":
+        if update.action != "revoke":
             return _unchanged(consent, "refused", "invalid")
         incoming = {_scope(entry): entry for entry in _entries(update, at_ms, [ANY])}
     before = [entries[scope] for scope in incoming if scope in entries]
@@ -214,21 +239,24 @@ def _entries(update: ConsentUpdate, at_ms: int, purposes: Collection[str]) -> It
     evidence = update.evidence
     for category in update.categories:
         for purpose in purposes:
-            yield {
+            entry = {
                 "business": update.business,
                 "category": category,
                 "purpose": purpose,
-                "status": "granted" if update.action == "grant" else "revoked",
+                "status": _STATUS[update.action],
                 "at": rfc3339(at_ms),
                 "expires_at": rfc3339(update.expires_at) if update.expires_at is not None else None,
                 "update_id": update.update_id,
                 "method": evidence.method if evidence is not None else None,
                 "source": evidence.source[:MAX_SOURCE_CHARS] if evidence is not None and evidence.source else None,
             }
+            # Few entries have one, and there are as many entries as people: it is not written as null.
+            yield entry | {"number": update.number} if update.number is not None else entry
 
 
 def _scope(entry: Mapping[str, Any]) -> Scope:
-    return entry["business"], entry["category"], entry["purpose"]
+    is_apart = entry["status"] != "granted" and entry["method"] in RETURNING
+    return entry["business"], entry["category"], entry["purpose"], entry["method"] if is_apart else ""
 
 
 def _record(recipient: str, entries: list[Entry], erased_at: str | None) -> Consent:

@@ -73,6 +73,11 @@ _STOP: Example = {
     "update_id": "in-7", "recipient": _PERSON, "business": "*", "action": "revoke", "categories": ["*"],
     "at": "2026-11-21T08:00:00+01:00", "evidence": {"method": "keyword", "source": "wamid.7", "actor": "user"},
 }  # fmt: skip
+_START: Example = {
+    "update_id": "in-8", "recipient": _PERSON, "business": "acme", "action": "resume", "categories": ["*"],
+    "at": _AT, "evidence": {"method": "keyword", "source": "wamid.8", "actor": "user"}, "number": _NUMBER,
+    "language": "en",
+}  # fmt: skip
 _ENTRY: Example = {
     "business": "acme", "category": "utility", "purpose": "*", "status": "granted", "at": "2026-11-20T08:00:00.000Z",
     "expires_at": None, "update_id": "u-1", "method": "checkbox", "source": "https://shop.example/checkout",
@@ -196,7 +201,7 @@ _SUPPRESSION: Example = {"recipient": _PERSON, "reason": "not_on_whatsapp", "unt
 
 VALID: dict[str, dict[str, Example]] = {
     "request": {"template": _REQUEST, "shortest": _SHORTEST},
-    "consent-update": {"grant": _GRANT, "stop": _STOP},
+    "consent-update": {"grant": _GRANT, "stop": _STOP, "start": _START},
     "consent": {
         "granted": _CONSENT,
         "erased": {"recipient": _PERSON, "entries": [], "erased_at": _AT, "updated_at": _AT},

@@ -1,4 +1,4 @@
-"""The consent update of a person who takes something back: one form for ingress and sender.
+"""The consent update of a person who takes something back, or returns: one form for ingress and sender.
 
 Pure. Whoever learns of an opt-out (a STOP, a button, WhatsApp's own stop, 131050 in an answer or a status) writes it to
 `consent-updates` in this form.
@@ -7,9 +7,14 @@ Pure. Whoever learns of an opt-out (a STOP, a button, WhatsApp's own stop, 13105
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.records.consent import Method
+
+
+def update_id_of(event_id: str | None) -> str:
+    """Id of the update that the ingress writes for an inbound event: the same whenever the webhook comes again."""
+    return f"in-{event_id}"
 
 
 def revoke(
@@ -23,6 +28,9 @@ def revoke(
     source: str,
     purposes: Sequence[str] = ("*",),
     reference: str | None = None,
+    action: Literal["revoke", "resume"] = "revoke",
+    number: str | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """Build a consent-update/1 by which a person takes consent back.
 
@@ -31,15 +39,20 @@ def revoke(
         categories: Those that end; `*`: all.
         at: RFC 3339 time of the person's act, as far as it is known.
         source: Where the person did it: a message id, or who told.
+        action: `resume`: what was revoked by the same method comes back.
+        number: Number id that the person wrote to; None: it was no message of the person.
+        language: Of the person's word, if known.
     """
     return {
         "update_id": update_id,
         "recipient": recipient,
         "business": business,
-        "action": "revoke",
+        "action": action,
         "categories": list(categories),
         "purposes": list(purposes),
         "at": at,
         "expires_at": None,
         "evidence": {"method": method, "actor": "user", "source": source, "text": None, "reference": reference},
+        "number": number,
+        "language": language,
     }

@@ -246,11 +246,12 @@ class Finish:
             job.message.record["business"],
             categories=["marketing"],
             at=at,
-            method="other",
+            method="preference",
             source="whatsapp",
         )
         topic = self._ctx.settings.topic("consent-updates")
         await self._ctx.write(lane, topic, encode(update), request["to"], headers_for("consent-update/1"))
+        self._ctx.metrics.opt_outs.labels("answer").inc()
 
     async def suppress(self, lane: Lane, job: Job, code: int | None) -> None:
         """The API said that this person cannot or must not be reached: nothing more goes there, if the code says so."""

@@ -16,6 +16,7 @@ from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
 from pipeline.errors import RecordError
 from pipeline.records.codec import check, decode_object
+from pipeline.records.confirmation import is_confirmation
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.consent_rule import merge, standing
 from pipeline.records.ready import ReadyMessage
@@ -71,6 +72,8 @@ class OptOutList:
         now = standing(consent, message.record["business"], message.category, request.get("purpose"), now_ms)
         if now.kind != "withdrawn" or now.entry is None:
             return False
+        if is_confirmation(now.entry, request):
+            return False  # the answer to this very opt-out
         return judged_s is None or parse_rfc3339_ms(now.entry["at"]) // 1000 >= judged_s
 
 

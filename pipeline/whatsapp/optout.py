@@ -1,12 +1,12 @@
-"""Does a person take consent back with this event? STOP words, opt-out buttons, WhatsApp's own stop.
+"""Does a person take consent back with this event, or take that back? Words, buttons, WhatsApp's own stop and resume.
 
-Every way out must be honoured (WhatsApp Business policy; Meta, user_preferences webhooks). Pure; the ingress asks for
-each inbound event and writes a revoke to `consent-updates`.
+Every way out must be honoured (WhatsApp Business policy; Meta, user_preferences webhooks). A block is announced by no
+webhook; it shows as undelivered (131026), which suppresses. Pure; the ingress asks for each inbound event and writes a
+revoke or a resume to `consent-updates`.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from pipeline.records.consent import Method
 from pipeline.whatsapp.code_row import Disposition
 from pipeline.whatsapp.codes import CODES
+from pipeline.whatsapp.stop_words import OWN, fold
 
 KEYWORD_CHARS_MAX: Final = 64
 """A longer text is a message that happens to contain a word, not a STOP."""
@@ -27,11 +28,13 @@ class OptOut:
     """What a person takes back.
 
     Attributes:
-        categories: Categories that end; `*` means all.
+        categories: Categories that end; `*` means all. Of a resume: those that an earlier stop took.
         purposes: Purposes that end; `*` means all.
         method: For the evidence of the consent update.
         way: Label of the metric: `keyword`, `button`, `preference` or `status`.
         at: RFC 3339 time of the event.
+        action: `revoke`, or `resume`: what the same method took comes back.
+        language: Of the word that was used, if it is known.
     """
 
     categories: tuple[str, ...]
@@ -39,57 +42,64 @@ class OptOut:
     method: Method
     way: str
     at: str
+    action: Literal["revoke", "resume"] = "revoke"
+    language: str | None = None
 
 
 def opt_out_of(
     event: Mapping[str, Any],
     *,
-    keywords: frozenset[str],
+    stops: Mapping[str, str],
     payloads: Mapping[str, Any],
+    starts: Mapping[str, str] | None = None,
     stop_revokes: Sequence[str] = ALL,
 ) -> OptOut | None:
-    """Read an inbound event as an opt-out.
+    """Read an inbound event as an opt-out, or as the way back from one.
 
     Args:
         event: An inbound-event/1 record.
-        keywords: STOP words; compared as `fold` writes them, with the whole text.
+        stops: STOP words as `fold` writes them, with their language; compared with the whole text.
         payloads: Quick-reply payloads that opt out, each with the `category` and `purpose` that ends (a mapping or an
             object with these attributes; absent or None means all).
+        starts: START words, likewise; None: there are none.
         stop_revokes: Categories that a STOP word takes back.
 
     Returns:
-        The opt-out, or None. WhatsApp's own stop, and a status `failed` with 131050, concern marketing only.
+        The opt-out, or None. WhatsApp's own stop and resume, and a status `failed` with 131050 (which tells of such a
+        stop), concern marketing only (Meta, user_preferences webhooks). A START resumes whatever a STOP word took.
     """
     body = event.get("body")
     if not isinstance(body, Mapping):
         return None
     at = str(event.get("at"))
     if event.get("type") == "preference":
-        is_stop = event.get("status") == "stop"
-        return OptOut(_MARKETING, ALL, "other", "preference", at) if is_stop else None
+        return _preference(event.get("status"), at)
     if event.get("type") == "status":
         is_stopped = event.get("error_code") in _STOPPED
-        return OptOut(_MARKETING, ALL, "other", "status", at) if is_stopped else None
+        return OptOut(_MARKETING, ALL, "preference", "status", at) if is_stopped else None
     if event.get("type") != "message":
         return None
     payload, text, way = _said(body)
     if payload is not None and payload in payloads:
         taken = payloads[payload]
         return OptOut((_named(taken, "category"),), (_named(taken, "purpose"),), "button", "button", at)
-    stops = {fold(word) for word in keywords}
-    if any(said is not None and len(said) <= KEYWORD_CHARS_MAX and fold(said) in stops for said in (text, payload)):
-        return OptOut(tuple(stop_revokes), ALL, way, way, at)
+    for said in (text, payload):
+        word = fold(said) if said is not None and len(said) <= KEYWORD_CHARS_MAX else ""
+        if word in stops:
+            return OptOut(tuple(stop_revokes), ALL, way, way, at, language=_known(stops[word]))
+        if starts is not None and word in starts:
+            return OptOut(ALL, ALL, "keyword", way, at, "resume", _known(starts[word]))
     return None
 
 
-def fold(text: str) -> str:
-    """A text without case, diacritics and blanks around it, so that `STOP`, `stop ` and `stóp` are one word.
+def _preference(value: Any, at: str) -> OptOut | None:
+    if value == "stop":
+        return OptOut(_MARKETING, ALL, "preference", "preference", at)
+    return OptOut(_MARKETING, ALL, "preference", "preference", at, "resume") if value == "resume" else None
 
-    Invisible marks go, too: keyboards for scripts written from right to left add them.
-    """
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    shown = (char for char in decomposed if not unicodedata.combining(char) and unicodedata.category(char) != "Cf")
-    return "".join(shown).casefold().strip()
+
+def _known(language: str) -> str | None:
+    return None if language == OWN else language
 
 
 def _said(body: Mapping[str, Any]) -> tuple[str | None, str | None, Literal["button", "keyword"]]:

@@ -49,7 +49,7 @@ def webhook(case: Case) -> None:
         return
     for event in events:
         InboundEvent.model_validate(orjson.loads(orjson.dumps(event)))
-        opt_out_of(event, keywords=frozenset({"stop"}), payloads={"STOP": {"category": "marketing"}})
+        opt_out_of(event, stops={"stop": "en"}, starts={"start": "en"}, payloads={"STOP": {"category": "marketing"}})
 
 
 Judges = Mapping[str, Callable[[Case], None]]

@@ -10,6 +10,9 @@ import orjson
 
 from pipeline.clock import rfc3339, unix_ms
 from pipeline.gate.tiers import share_of
+from pipeline.ingress.access import Voice
+from pipeline.ingress.outgoing import Translator
+from pipeline.records.confirmation import request_id_of
 from pipeline.records.ready import parse_ready
 from pipeline.records.returning import read_returning, returning_headers
 from pipeline.streams.partition import partition_of
@@ -25,6 +28,7 @@ from tests.support.gate_stand import (
     request,
     update,
 )
+from tests.unit.ingress.support import cloud, text
 
 
 def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
@@ -37,6 +41,7 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
         "15550100002",
     )
     stand.write("inbound-events", message_event("15550100004"), "15550100004")
+    stop_id = _bring_webhook(stand, "15550100005", "Parar!")
     stand.flush()
     free = {"category": "service", "message": {"type": "text", "text": {"body": "hi"}}}
     home = partition_of("15550100001", PARTITIONS)
@@ -44,6 +49,7 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
     requests: dict[str, tuple[dict[str, Any], Any, int | None, tuple[str, str | None]]] = {
         "granted": ({"to": "+1 555 010 0001"}, (), home, ("queued", None)),
         "stopped": ({"to": "15550100002"}, (), None, ("rejected", "consent_withdrawn")),
+        "by webhook": ({"to": "15550100005", **free}, (), None, ("rejected", "consent_withdrawn")),
         "stranger": ({"to": "15550100009"}, (), None, ("rejected", "no_consent")),
         "other kind": ({"to": "15550100001", "category": "marketing"}, (), None, ("rejected", "no_consent")),
         "in window": ({"to": "15550100004", **free}, (), None, ("queued", None)),
@@ -61,12 +67,12 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
     stand.write("outbound-requests-urgent", request("code", "15550100003"), "15550100003")
     stand.flush()
     gate = stand.start()
-    events = stand.wait_events(len(requests) + 1, "an event for every request")
+    events = stand.wait_events(len(requests) + 2, "an event for every request, and for the answer to the opt-out")
     told = {name: outcome(events, name) for name in requests}
     assert told == {name: expected for name, (_, _, _, expected) in requests.items()}
-    assert outcome(events, "code") == ("queued", None)
+    assert outcome(events, "code") == outcome(events, stop_id) == ("queued", None)
     ready = {read.body["request"]["request_id"]: read for read in stand.read("ready-normal")}
-    assert set(ready) == {"granted", "in window", "away", "back", "code"}
+    assert set(ready) == {"granted", "in window", "away", "back", "code", stop_id}
     away = parse_ready(ready["away"].body)
     assert away.source[1] == (home + 1) % PARTITIONS
     assert dict(ready["away"].headers)["traceparent"] == b"00-1-2-01"
@@ -80,8 +86,19 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
     moved = [read for read in stand.read("outbound-requests") if read_returning(read.headers).source]
     assert {read.body["request_id"] for read in moved} == {"away", "back"}
     history = Counter((read.body["action"], read.body["result"]) for read in stand.read("consent-events"))
-    assert history == {("grant", "applied"): 3, ("revoke", "applied"): 1}
+    assert history == {("grant", "applied"): 3, ("revoke", "applied"): 2}
     assert stand.stop(gate) == 0
+
+
+def _bring_webhook(stand: Stand, person: str, said: str) -> str:
+    """Write what the ingress makes of a person's message; returns the id of the answer that the gate makes."""
+    message = text(said, "wamid.stop", **{"from": person, "timestamp": str(unix_ms() // 1000)})
+    voice = Voice(frozenset({NUMBER}))
+    webhook = Translator(stand.settings).webhook(cloud(NUMBER, messages=[message]), unix_ms(), None, voice)
+    for record in webhook.records:
+        topic = record.topic.removeprefix(stand.settings.kafka.topic_prefix)
+        stand.write(topic, record.value, record.key, headers=record.headers)
+    return request_id_of("wamid.stop")
 
 
 def test_grant_followed_by_its_request_is_judged_on_the_grant(stand: Stand) -> None:

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from pipeline.clock import rfc3339
 from pipeline.records.codec import check, encode
-from pipeline.records.consent import Consent, ConsentUpdate
+from pipeline.records.consent import RETURNING, Consent, ConsentUpdate
 from pipeline.records.consent_rule import AHEAD_MAX_MS, merge, standing
 from tests.unit.gate.making import ADA, NOW_MS
 
 CATEGORIES = ("utility", "marketing")
 PURPOSES = ("offers", "news")
 USER = {"actor": "user", "method": "qr", "source": "poster"}
+WORD = {"actor": "user", "method": "keyword", "source": "wamid.1"}
+OWN_STOP = {"actor": "user", "method": "preference", "source": "whatsapp"}
+NOW_HELD = NOW_MS + 10**9
 
 moments = st.integers(0, 6).map(lambda half_seconds: NOW_MS + half_seconds * 500) | st.sampled_from(
     [NOW_MS - 86_400_000, NOW_MS + AHEAD_MAX_MS - 1, NOW_MS + AHEAD_MAX_MS + 1000, NOW_MS + 10**10]
@@ -26,8 +29,9 @@ moments = st.integers(0, 6).map(lambda half_seconds: NOW_MS + half_seconds * 500
 @st.composite
 def updates(draw: st.DrawFn) -> tuple[ConsentUpdate, int]:
     """An update of one person, and the broker time of its record."""
-    action = draw(st.sampled_from(["grant", "grant", "revoke", "revoke", "erase"]))
-    stars = ("*",) if action == "revoke" else ()
+    action = draw(st.sampled_from(["grant", "grant", "revoke", "revoke", "resume", "erase"]))
+    stars = ("*",) if action in ("revoke", "resume") else ()
+    evidence = [WORD, OWN_STOP] if action == "resume" else [USER, WORD, OWN_STOP, {**USER, "actor": "system"}]
     value: dict[str, Any] = {
         "update_id": draw(st.sampled_from(["a", "b", "c"])),
         "recipient": ADA,
@@ -37,7 +41,8 @@ def updates(draw: st.DrawFn) -> tuple[ConsentUpdate, int]:
         "purposes": draw(st.lists(st.sampled_from(["*", *PURPOSES]), min_size=1, max_size=2)),
         "at": rfc3339(draw(moments)),
         "expires_at": draw(st.none() | st.just(rfc3339(NOW_MS + 5000))),
-        "evidence": draw(st.sampled_from([USER, {**USER, "source": "shop"}, {**USER, "actor": "system"}])),
+        "evidence": draw(st.sampled_from(evidence)),
+        "number": draw(st.sampled_from([None, "1", "2"])),
     }
     return check(ConsentUpdate, value), NOW_MS + draw(st.integers(0, 3)) * 1000
 
@@ -91,10 +96,35 @@ def test_nothing_is_granted_against_the_newest_word(found: list[Any], category: 
     revokes = [
         min(u.at, ms + AHEAD_MAX_MS) // 1000
         for u, ms in found
-        if u.action == "erase" or (u.action == "revoke" and _matches(u, category, purpose))
+        if u.action == "erase" or (u.action == "revoke" and _matches(u, category, purpose) and not _has_way_back(u))
     ]
     assert grants
     assert max(grants) > max(revokes, default=-1)
+
+
+def _has_way_back(update: ConsentUpdate) -> bool:
+    return update.evidence is not None and update.evidence.method in RETURNING
+
+
+@given(st.lists(updates(), max_size=6), st.sampled_from(["keyword", "preference"]))
+def test_a_resume_brings_back_what_its_method_took_and_nothing_else(found: list[Any], method: str) -> None:
+    """After a resume of everything, all stands as if revokes and resumes by its method had never been."""
+    evidence = {"actor": "user", "method": method, "source": "wamid.9"}
+    value = {
+        "update_id": "z", "recipient": ADA, "business": "*", "action": "resume", "categories": ["*"],
+        "at": rfc3339(NOW_HELD), "evidence": evidence,
+    }  # fmt: skip
+    after = merged([*found, (check(ConsentUpdate, value), NOW_HELD)])
+    others = [
+        (u, ms)
+        for u, ms in found
+        if u.action in ("grant", "erase") or u.evidence is None or u.evidence.method != method
+    ]
+    without = merged(others)
+    for category in (*CATEGORIES, "service"):
+        for purpose in (None, *PURPOSES):
+            kinds = [standing(one, "acme", category, purpose, NOW_MS).kind for one in (after, without)]
+            assert kinds[0] == kinds[1]
 
 
 def _matches(update: ConsentUpdate, category: str, purpose: str) -> bool:

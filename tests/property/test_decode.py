@@ -17,6 +17,7 @@ from pipeline.records.codec import (
     MAX_DEPTH,
     MAX_PROBLEMS,
     MAX_RECORD_BYTES,
+    Record,
     check,
     decode_object,
     encode,
@@ -108,8 +109,11 @@ def test_size_is_bounded_exactly() -> None:
     assert caught.value.code == "too_large"
 
 
+MODELS: list[type[Record]] = [Request, ConsentUpdate]
+
+
 @FEW
-@given(st.sampled_from([Request, ConsentUpdate]), st.dictionaries(st.text(max_size=12), JSON, max_size=5))
+@given(st.sampled_from(MODELS), st.dictionaries(st.text(max_size=12), JSON, max_size=5))
 def test_any_object_is_checked_or_refused(model: Any, value: dict[str, Any]) -> None:
     """Any object is a record or a ContractError with a bounded number of problems."""
     error = refusal(lambda: check(model, value))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pipeline.records.inbound import InboundEvent
 from pipeline.records.schemas import MODELS
 from pipeline.whatsapp.news import merge, news_of
-from pipeline.whatsapp.optout import fold, opt_out_of
+from pipeline.whatsapp.optout import opt_out_of
 from pipeline.whatsapp.signature import sign, verify_signature
+from pipeline.whatsapp.stop_words import fold
 from pipeline.whatsapp.webhook_events import callback_of
 from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
 
@@ -78,7 +79,7 @@ def test_events_fit_their_record(document: dict[str, Any]) -> None:
     """Any JSON object becomes valid inbound-event records or a WebhookError; opt-outs and states are read from any."""
     for event in parsed(orjson.dumps(document)) or []:
         InboundEvent.model_validate(orjson.loads(orjson.dumps(event)))
-        opt_out_of(event, keywords=frozenset({"stop"}), payloads={"STOP": {"category": "marketing"}})
+        opt_out_of(event, stops={"stop": "en"}, starts={"start": "en"}, payloads={"STOP": {"category": "marketing"}})
         for news in news_of({**event, "number": "7"}):
             MODELS["account-state"].validate_python(merge(None, news))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.cli.settings_text import as_markdown
 from pipeline.records.reasons import REASONS, TERMINAL, TYPES, reasons_of
 from pipeline.streams.topics import DAY_MS, TOPICS, Topic
+from pipeline.whatsapp.stop_words import LANGUAGES
 
 README = Path(__file__).parents[2] / "README.md"
 _YEAR_DAYS = 365
@@ -51,8 +52,16 @@ def _kept(topic: Topic) -> str:
     return f"{days // _YEAR_DAYS} years" if days >= _YEAR_DAYS else f"{days} days"
 
 
+def words_table() -> str:
+    """Words that end and resume messages, by language."""
+    lines = ["| language | STOP | START |", "|---|---|---|"]
+    for name, words in LANGUAGES.items():
+        lines.append(f"| `{name}` | {', '.join(words.stop)} | {', '.join(words.start)} |")
+    return "\n".join(lines) + "\n"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
-    "topics": topics_table, "reasons": reasons_table, "settings": as_markdown,
+    "topics": topics_table, "reasons": reasons_table, "settings": as_markdown, "words": words_table,
 }  # fmt: skip
 
 

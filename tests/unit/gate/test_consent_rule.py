@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.clock import parse_rfc3339_ms, rfc3339
+from pipeline.errors import ContractError
 from pipeline.records.consent_rule import AHEAD_MAX_MS, MAX_ENTRIES, Merged, basis, merge, standing
 from tests.unit.gate.making import ADA, NOW_MS, checked
 
@@ -175,3 +176,57 @@ def test_basis_of_a_decision_is_short() -> None:
         "source": "https://shop.example",
     }  # fmt: skip
     assert basis(None) is None
+
+
+WORD = {"method": "keyword", "actor": "user", "source": "wamid.1"}
+STOP = {"action": "revoke", "categories": ["*"], "at": "2026-11-21T08:00:00Z", "evidence": WORD}
+START = {"action": "resume", "categories": ["*"], "at": "2026-11-21T09:00:00Z", "evidence": WORD}
+TAPPED = {**STOP, "evidence": {**WORD, "method": "button"}}
+OWN_STOP = {**STOP, "evidence": {**WORD, "method": "preference"}}
+
+
+@pytest.mark.parametrize(
+    ("updates", "kind"),
+    [
+        ([{}, STOP], "withdrawn"),
+        ([{}, STOP, START], "granted"),
+        ([{}, START, STOP], "granted"),  # by date, not by arrival
+        ([{}, {**STOP, "categories": ["utility"]}, START], "granted"),  # it stood where the grant stands
+        ([{}, STOP, START, {**STOP, "at": "2026-11-21T10:00:00Z"}], "withdrawn"),
+        ([{}, STOP, {**START, "at": STOP["at"]}], "withdrawn"),  # a revoke wins in the same second
+        ([STOP, START], "none"),
+        ([START], "none"),
+        ([{"expires_at": "2026-11-21T10:00:00Z"}, STOP, START], "expired"),
+        ([{}, TAPPED, START], "withdrawn"),
+        ([{}, TAPPED, {**STOP, "at": "2026-11-21T08:30:00Z"}, START], "withdrawn"),
+        ([{}, OWN_STOP, START], "withdrawn"),
+        ([{}, STOP, {**START, "categories": ["marketing"]}], "withdrawn"),
+        ([{}, STOP, {**START, "business": "zeta"}], "withdrawn"),
+        ([{}, {**STOP, "evidence": {**WORD, "actor": "business", "method": "call"}}, START], "withdrawn"),
+        ([{}, {"action": "erase", "at": "2026-11-21T08:30:00Z"}, START], "none"),
+    ],
+)
+def test_a_resume_lifts_what_its_method_took(updates: list[dict[str, Any]], kind: str) -> None:
+    """START undoes a STOP word and shows what was there before it: never another way's revoke, never a new grant."""
+    numbered = [{**update, "update_id": f"u-{place}"} for place, update in enumerate(updates)]
+    assert holds(after(*numbered)) == kind
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"evidence": {**WORD, "actor": "business"}}, "not_active"),
+        ({"evidence": {**WORD, "source": None}}, "evidence_missing"),
+        ({"at": rfc3339(NOW_MS + AHEAD_MAX_MS + 1)}, "at_in_future"),
+    ],
+)
+def test_a_resume_is_the_persons_own_act(fields: dict[str, Any], reason: str) -> None:
+    """Nobody else can take an opt-out back, nor one that is still to come."""
+    assert merge(None, checked(**{**START, **fields}), NOW_MS).reason == reason
+
+
+@pytest.mark.parametrize("evidence", [None, {**WORD, "method": "button"}])
+def test_a_resume_names_a_method_with_a_way_back(evidence: Any) -> None:
+    """A resume by another method is no update of the contract."""
+    with pytest.raises(ContractError, match="keyword, preference"):
+        checked(**{**START, "evidence": evidence})

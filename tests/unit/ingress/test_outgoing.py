@@ -133,13 +133,16 @@ def test_a_button_revokes_what_the_policy_says(tmp_path: Path) -> None:
 
 
 def test_whatsapps_own_stop_revokes_marketing(tmp_path: Path) -> None:
-    """A user preference `stop` ends marketing; `resume` grants nothing."""
+    """A user preference `stop` ends marketing; `resume` is an update of its own, by the same method."""
     row = {"wa_id": PERSON, "category": "marketing_messages", "value": "stop", "timestamp": 1795300000}
     settings = settings_with(tmp_path)
     [revoke] = _revokes(settings, cloud(field="user_preferences", user_preferences=[row]))
     assert revoke["categories"] == ["marketing"]
     assert check(ConsentUpdate, revoke).evidence is not None
-    assert _revokes(settings, cloud(field="user_preferences", user_preferences=[{**row, "value": "resume"}])) == []
+    [resume] = _revokes(settings, cloud(field="user_preferences", user_preferences=[{**row, "value": "resume"}]))
+    assert (revoke["action"], resume["action"], resume["categories"]) == ("revoke", "resume", ["marketing"])
+    assert resume["evidence"]["method"] == revoke["evidence"]["method"] == "preference"
+    assert check(ConsentUpdate, resume).number is None
 
 
 def test_a_person_known_by_user_id_only_can_opt_out(tmp_path: Path) -> None:

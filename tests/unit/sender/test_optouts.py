@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
+from pipeline.records.confirmation import request_id_of
 from pipeline.records.ready import ReadyMessage
 from pipeline.sender.optouts import OptOutList, OptOuts
 from pipeline.streams.follow import Follower
@@ -122,3 +123,34 @@ async def test_knowledge_from_before_a_standstill_is_not_fresh() -> None:
     assert not outs.is_fresh(104.2)
     FakeFollower.fresh_as_of_s = 104.1
     assert outs.is_fresh(104.3)
+
+
+def test_the_answer_to_an_opt_out_goes_and_nothing_like_it() -> None:
+    """A revoke lets through the message whose id follows from it, from the number written to; a newer one does not."""
+    revoke = {**orjson.loads(_update("revoke", "11:00", ["*"])), "number": "200000000000001"}
+    newer = {**revoke, "at": "2026-11-22T11:01:00.000Z", "evidence": {**revoke["evidence"], "source": "wamid.2"}}
+
+    def forbidden(*updates: dict[str, object], **fields: str) -> bool:
+        message = _message("service", None, granted=None)
+        request = {"request_id": request_id_of("wamid.1"), "from": "200000000000001", "category": "service"}
+        message.record["request"] = {**request, "purpose": None, **fields}
+        return _forbids(message, *map(orjson.dumps, updates))
+
+    assert not forbidden(revoke)
+    assert forbidden(revoke, newer)
+    assert forbidden({**revoke, "number": None})
+    assert forbidden(revoke, request_id="opt-out-1")
+    assert forbidden(revoke, **{"from": "200000000000002"})
+
+
+def test_a_resume_lifts_a_stop_word() -> None:
+    """START lets a message go that was judged on the grant of before; it lifts no revoke of another way."""
+    start = _update("resume", "11:30", ["*"])
+    assert _forbids(_message(), _update("revoke", "11:00", ["*"]))
+    assert not _forbids(_message(), _update("revoke", "11:00", ["*"]), start)
+    assert not _forbids(_message(), start, _update("revoke", "11:00", ["*"]))
+    called = {
+        **orjson.loads(_update("revoke", "11:10", ["*"])),
+        "evidence": {"method": "call", "source": "x", "actor": "user"},
+    }
+    assert _forbids(_message(), _update("revoke", "11:00", ["*"]), orjson.dumps(called), start)

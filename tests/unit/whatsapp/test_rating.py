@@ -75,4 +75,4 @@ def test_the_policy_says_what_holds_bulk(policy: str, red: bool, restricted: boo
     is_barred = {KEYS.restriction: restriction(None)}
     assert holds_bulk(policy, is_red.get, KEYS, NOW_MS) is red
     assert holds_bulk(policy, is_barred.get, KEYS, NOW_MS) is restricted
-    assert not holds_bulk(policy, {}.get, KEYS, NOW_MS)
+    assert not holds_bulk(policy, lambda _key: None, KEYS, NOW_MS)

@@ -15,6 +15,7 @@ from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
+from pipeline.gate.campaigns import campaign_word
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
 from pipeline.gate.state import AccountFacts
@@ -143,6 +144,7 @@ class RequestJudge:
             if number is not None
             else _NO_NUMBER,
             self._suppressions.get(partition, key),
+            campaign_word(self._account.get(f"campaign:{request.campaign}")) if request.campaign is not None else None,
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

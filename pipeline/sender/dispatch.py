@@ -7,6 +7,7 @@ and void), and once more by `posting` in the step that writes the request.
 from __future__ import annotations
 
 from pipeline.sender.account import SisterHalt
+from pipeline.sender.campaigns import TURN_MESSAGES, Campaigns
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.flight import Flight
@@ -35,6 +36,8 @@ class Dispatch:
         scheduling.pump = self.pump
         scheduling.copy_follower = self._copy_follower
         posting.end_unknown = unknowns.end_unsent
+        self._campaigns = Campaigns(ctx, finish, scheduling, posting)
+        scheduling.entered = self._campaigns.entered
 
     def stop_reasons(self, lane: Lane) -> set[str]:
         """Why the lane sends nothing, in the words of the contract; empty: it may send."""
@@ -48,6 +51,8 @@ class Dispatch:
             reasons.add("opt_outs_stale")
         if lane.kafka_away or not self._ctx.stream.lease.valid:
             reasons.add("kafka")
+        if self._ctx.account.stops.paused(lane.number):
+            reasons.add("operator")
         sister = None if reasons else self._sister_halt(lane, now_ms)
         return reasons if sister is None else {sister.reason}
 
@@ -65,11 +70,15 @@ class Dispatch:
             return
         lane.follow_factor(now_s)
         lane.looked_s = now_s
+        stops, taken = self._ctx.account.stops, self._campaigns.taken
         while lane.in_flight < lane.in_flight_allowed and lane.on_way < ON_WAY_MAX:
             probe = self._halted(lane, now_s)
             if probe is None:
                 return
-            waiting = lane.chains.waiting()
+            if self._campaigns.taken - taken >= TURN_MESSAGES:
+                self._scheduling.look_at(lane, now_s + LOOK_MIN_S)
+                return
+            waiting = stops.open_of(lane.number, lane.chains.waiting())
             index = lane.policy.choose(waiting, lane.bucket, now_s, lane.on_way)
             if index is None:
                 wait_s = lane.policy.wait_s(waiting, lane.bucket, now_s, lane.on_way)
@@ -89,6 +98,7 @@ class Dispatch:
             or not self._ctx.optouts.is_fresh(now_s)
             or not self._ctx.access.is_ready(lane.number)
             or self._needs_webhook(lane)
+            or self._ctx.account.stops.is_still(lane.number)
             or self._obeys_sister(lane, now_s)
         )
 
@@ -131,6 +141,8 @@ class Dispatch:
         if over or suppressed or self._ctx.optouts.forbids(message, now_ms):
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
+            return False
+        if self._campaigns.takes(lane, job):
             return False
         if message.category == "marketing":
             until_ms = self._ctx.account.no_marketing_until_ms(lane.number, now_ms)
@@ -178,7 +190,8 @@ class Dispatch:
 
     def _matured(self, lane: Lane, job: Job, place: Place) -> None:
         due_ms = job.message.due_ms
-        if job.goes_to_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
+        is_free = job.stage is Stage.WAITING  # else it is on its way to its end already
+        if is_free and job.goes_to_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._to_gate(lane, job))
         else:
@@ -198,6 +211,7 @@ class Dispatch:
 
     def make_room(self, lane: Lane) -> None:
         """Fetch again what had no room: records may end without ever having been a job."""
+        self._campaigns.look(lane)
         self._scheduling.make_room(lane)
 
     def sweep(self, lane: Lane) -> None:

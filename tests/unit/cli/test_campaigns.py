@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,27 +39,15 @@ def test_a_tally_counts_each_request_once() -> None:
     assert (campaign.open, campaign.first_ms, campaign.last_ms) == (1, 0, 7)
 
 
-def test_trace_names_the_pause_of_a_campaign(run: Run) -> None:
+def test_trace_names_the_pause_of_a_campaign(settings_file: Path) -> None:
     """Who paused it, since when and why, and how it goes on; a campaign that runs is not named."""
-    settings = load(None, _environment(run))
+    settings = load(settings_file, {})
     step = step_of("outbound", event("deferred"), NOW_MS)
     state = {"state": "paused", "at": rfc3339(NOW_MS), "by": "ada", "reason": "wrong link"}
     told = wait_sentence(settings, step, {"campaign:spring": state}, NOW_MS)
     assert f"campaign spring is paused since {rfc3339(NOW_MS)} by ada (wrong link)" in told
     assert "wapipe campaigns resume spring" in told
     assert "spring" not in wait_sentence(settings, step, {"campaign:spring": {**state, "state": "running"}}, NOW_MS)
-
-
-def _environment(_run: Run) -> dict[str, str]:
-    return {
-        f"WAPIPE_NUMBERS__{NUMBER}__{name}": value
-        for name, value in {
-            "BUSINESS": "a",
-            "PROFILE": "cloud",
-            "BASE_URL": "https://a.invalid",
-            "TOKEN_ENV": "T",
-        }.items()
-    }
 
 
 def test_a_number_s_pause_is_named() -> None:
@@ -72,12 +61,12 @@ def test_a_number_s_pause_is_named() -> None:
 
 @pytest.mark.parametrize(("priorities", "drains", "rate"), [(["bulk"], 2.0, None), (None, None, 0.0)])
 def test_a_number_that_stands_still_never_drains(
-    run: Run, priorities: list[str] | None, drains: float | None, rate: float | None
+    settings_file: Path, priorities: list[str] | None, drains: float | None, rate: float | None
 ) -> None:
     """A hold on all that it sends leaves no time to drain; one on some of it leaves the rest at the full rate."""
-    settings = load(None, _environment(run))
+    settings = load(settings_file, {})
     verified = {f"number:{NUMBER}/webhook": {"verified": True}}
-    states = {**verified, f"number:{NUMBER}/pause": {**PAUSE, "priorities": priorities}}
+    states: dict[str, dict[str, Any]] = {**verified, f"number:{NUMBER}/pause": {**PAUSE, "priorities": priorities}}
     backlog = {**dict.fromkeys((*READY, *DELAYED), 0), "ready-bulk": 160}
     found = _standing(settings, NUMBER, states, backlog, NOW_MS)
     assert (found["seconds_to_drain"], found["rate_now_per_s"]) == (drains, rate)

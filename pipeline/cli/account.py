@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.cli.reading import Reader, decoded
-from pipeline.cli.timeline import Step, stops_of, waits_for
+from pipeline.cli.timeline import Step, campaign_sentence, stops_of, waits_for
 from pipeline.config import Settings
 
 
@@ -25,6 +25,9 @@ def account_states(reader: Reader) -> dict[str, dict[str, Any]]:
 
 def wait_sentence(settings: Settings, last: Step, states: Mapping[str, Mapping[str, Any]], now_ms: int) -> str:
     """What a request waits for whose last step is `last`, as one sentence."""
+    held = campaign_sentence(last, states)
+    if held is not None:
+        return held
     require_webhook = settings.policy.require_webhook
     stops = stops_of(str(last.request[0]), states, require_webhook=require_webhook, now_ms=now_ms)
     return waits_for(last, stops, now_ms)

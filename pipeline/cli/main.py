@@ -48,6 +48,8 @@ COMMANDS: dict[str, Entry] = {
     "trace": Entry("trace", "Messages", "Show every event of a message, and what it waits for."),
     "consent": Entry("consent", "Messages", "Grant, revoke, show and import consent."),
     "suppressions": Entry("suppressions", "Messages", "Show who gets nothing any more, and lift that."),
+    "campaigns": Entry("campaigns", "Operate", "Show, pause, resume and cancel campaigns."),
+    "numbers": Entry("numbers", "Operate", "Show, pause and resume sending numbers."),
     "topics": Entry("topics", "Setup", "Compare the topics with what the pipeline needs, and make them."),
     "config": Entry("config", "Setup", "Check, show and document the settings."),
     "schemas": Entry("schemas", "Setup", "Export the JSON Schemas of all records, or check the exported ones."),

@@ -167,6 +167,18 @@ def unfinished(steps: Sequence[Step]) -> list[Step]:
     return [step for step in last.values() if not step.is_terminal]
 
 
+def campaign_sentence(last: Step, states: Mapping[str, Event]) -> str | None:
+    """Why a request's campaign holds it; None: it has none, or that runs."""
+    name = last.event.get("campaign")
+    state = states.get(f"campaign:{name}")
+    if name is None or state is None or state.get("state") not in ("paused", "cancelled"):
+        return None
+    what = f"campaign {name} is {state['state']} since {state.get('at')} by {state.get('by')} ({state.get('reason')})"
+    if state["state"] == "cancelled":
+        return f"{last.request[1]}: its {what}; it ends when a gate or sender comes to it"
+    return f"{last.request[1]}: its {what}; remedy: wapipe campaigns resume {name}"
+
+
 def waits_for(last: Step, stops: Sequence[str], now_ms: int) -> str:
     """What a request waits for, as one sentence.
 
@@ -203,6 +215,10 @@ def stops_of(number: str, states: Mapping[str, Event], *, require_webhook: bool,
             until = state.get("until")
             if until is None or _ms_or(until, now_ms + 1) > now_ms:
                 stops.append(f"{state.get('reason')}: the API said so{f', next try {until}' if until else ''}")
+    pause = states.get(f"number:{number}/pause")
+    if pause is not None and pause.get("paused"):
+        what = ", ".join(pause.get("priorities") or ("everything",))
+        stops.append(f"operator: {what} paused since {pause.get('at')} by {pause.get('by')} ({pause.get('reason')})")
     webhook = states.get(f"number:{number}/webhook")
     if require_webhook and not (webhook and webhook.get("verified")):
         stops.append(f"webhook: not verified yet; remedy: wapipe webhooks check {number}")

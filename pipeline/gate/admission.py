@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.clock import parse_rfc3339_ms
+from pipeline.gate.campaigns import CampaignWord, hold_until_ms
 from pipeline.gate.routing import GATE_AGAIN_MS
 from pipeline.records.consent_rule import Standing, basis
 from pipeline.records.request import Priority, Request, too_far_ahead
@@ -41,6 +42,7 @@ class Facts:
         suppression: The person's record on `suppressions`, whether it still holds or not; None: there is none.
         hold: The number's quality or its portfolio's tier hold it back.
         is_confirmation: Whether it is the answer to the very opt-out that `standing` rests on.
+        campaign: What an operator did to its campaign; None: nothing, or it has none.
     """
 
     now_ms: int
@@ -52,6 +54,7 @@ class Facts:
     suppression: Mapping[str, Any] | None = None
     hold: Hold | None = None
     is_confirmation: bool = False
+    campaign: CampaignWord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Reject:
         consent: The entry it rests on, of a consent rejection.
     """
 
-    kind: Literal["rejected", "expired"]
+    kind: Literal["rejected", "expired", "cancelled"]
     reason: str
     detail: str | None = None
     consent: dict[str, Any] | None = None
@@ -124,6 +127,8 @@ def decide(request: Request, facts: Facts) -> Decision:
         return Reject("rejected", "unknown_number", f"from: no number {request.from_} in the settings")
     if expires_ms <= facts.now_ms:
         return Reject("expired", "expired")
+    if facts.campaign == "cancelled":
+        return Reject("cancelled", "campaign_cancelled")
     if facts.suppression is not None and holds(facts.suppression, facts.now_ms):
         return Reject("rejected", "suppressed", _why_suppressed(facts.suppression))
     is_service, is_windowed = request.category == "service", needs_window(request)
@@ -141,6 +146,8 @@ def decide(request: Request, facts: Facts) -> Decision:
     if request.not_before is not None and request.not_before > facts.now_ms:
         via_gate = request.not_before - facts.now_ms >= GATE_AGAIN_MS
         return Defer(admit, request.not_before, "scheduled", via_gate)
+    if facts.campaign == "paused":
+        return Defer(admit, hold_until_ms(facts.now_ms, expires_ms), "held_campaign", via_gate=True)
     return admit
 
 

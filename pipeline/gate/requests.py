@@ -15,6 +15,7 @@ from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_window
+from pipeline.gate.campaigns import campaign_word
 from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.holds import Holds
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
@@ -158,6 +159,11 @@ class RequestJudge:
             suppression,
             hold=self._holds.hold_of(request, partition, window_ms, now_ms),
             is_confirmation=self._confirmations.lets_through(plain, allowed, now_ms),
+            campaign=(
+                campaign_word(self._account.get(f"campaign:{request.campaign}"))
+                if request.campaign is not None
+                else None
+            ),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

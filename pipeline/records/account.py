@@ -183,6 +183,31 @@ class TemplateState(Record):
     by: str
 
 
+class CampaignState(Record):
+    """`campaign:ID`: what an operator lets happen to the messages of a campaign; without a record it runs."""
+
+    kind: Literal["campaign"]
+    id: str
+    aspect: Literal["campaign"]
+    state: Literal["running", "paused", "cancelled"]
+    reason: str | None
+    at: TimeMs
+    by: str
+
+
+class PauseState(Record):
+    """`number:ID/pause`: an operator holds what this number sends; `priorities` null: all of it."""
+
+    kind: Literal["number"]
+    id: str
+    aspect: Literal["pause"]
+    paused: bool
+    priorities: list[Literal["urgent", "normal", "bulk"]] | None
+    reason: str | None
+    at: TimeMs
+    by: str
+
+
 class Alias(Record):
     """Another id of the same person."""
 

@@ -170,6 +170,14 @@ _MARK: Example = {
     "kind": "lane", "id": _LANE, "aspect": "mark", "needed": 4711, "generation": 7, "last_attempt_ms": _AT_MS,
     "at": _AT, "by": "sender-1",
 }  # fmt: skip
+_CAMPAIGN: Example = {
+    "kind": "campaign", "id": "spring", "aspect": "campaign", "state": "paused", "reason": "wrong link", "at": _AT,
+    "by": "ada",
+}  # fmt: skip
+_PAUSE: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "pause", "paused": True, "priorities": ["bulk"], "reason": "too many",
+    "at": _AT, "by": "ada",
+}  # fmt: skip
 _BY_WEBHOOK: Example = {"at": _AT, "by": "ingress"}
 _OF_NUMBER: Example = {"kind": "number", "id": _NUMBER, **_BY_WEBHOOK}
 _OF_ACCOUNT: Example = {"kind": "account", "id": "300000000000001", **_BY_WEBHOOK}
@@ -250,6 +258,8 @@ VALID: dict[str, dict[str, Example]] = {
         },
         "review": {**_OF_ACCOUNT, "aspect": "review", "decision": "APPROVED"},
         "template": _TEMPLATE,
+        "campaign": _CAMPAIGN,
+        "pause": _PAUSE,
     },
     "audit-event": {"revoke": _AUDIT},
 }
@@ -306,6 +316,8 @@ INVALID: dict[str, dict[str, Example]] = {
         "throughput-is-a-number": {**_LIMITS, "throughput": 1000},
         "restriction-until-is-seconds": {**_RESTRICTION, "restrictions": [{"type": "X", "until": 1_795_900_000}]},
         "template-without-status": _without(_TEMPLATE, "status"),
+        "campaign-of-no-state": {**_CAMPAIGN, "state": "stopped"},
+        "pause-of-no-priority": {**_PAUSE, "priorities": ["slow"]},
     },
     "audit-event": {"unknown-way": {**_AUDIT, "via": "phone"}},
 }

@@ -20,11 +20,13 @@ from pipeline.records.account import (
     Alias,
     AuditEvent,
     BanState,
+    CampaignState,
     CapabilityState,
     HaltState,
     LimitsState,
     MarketingState,
     MarkState,
+    PauseState,
     QualityState,
     RestrictionState,
     ReviewState,
@@ -57,7 +59,9 @@ AccountState = Annotated[
     | BanState
     | AlertState
     | ReviewState
-    | TemplateState,
+    | TemplateState
+    | CampaignState
+    | PauseState,
     Field(discriminator="aspect"),
 ]
 MODELS: dict[str, TypeAdapter[Any]] = {

@@ -13,6 +13,7 @@ import structlog
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.errors import RecordError
 from pipeline.records.codec import decode_object
+from pipeline.sender.stops import Stops
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,7 @@ class AccountState:
         self._halts: dict[str, SisterHalt] = {}
         self._no_marketing_ms: dict[str, int] = {}
         self._on_change = on_change
+        self.stops = Stops()
 
     def apply(self, batch: list[Any]) -> None:
         """Take a batch of Kafka messages in; what cannot be read is logged and skipped."""
@@ -58,6 +60,7 @@ class AccountState:
             try:
                 value = decode_object(message.value()) if message.value() is not None else None
                 self._put(key, value)
+                self.stops.put(key, value, message.timestamp()[1])
             except (RecordError, KeyError, TypeError, ValueError) as exc:
                 log.warning("account_state_unreadable", key=key, error=str(exc))
         self._on_change()

@@ -7,6 +7,7 @@ and void), and once more by `posting` in the step that writes the request.
 from __future__ import annotations
 
 from pipeline.sender.account import SisterHalt
+from pipeline.sender.campaigns import TURN_MESSAGES, Campaigns
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish
 from pipeline.sender.flight import Flight
@@ -37,6 +38,8 @@ class Dispatch:
         scheduling.pump = self.pump
         scheduling.copy_follower = self._copy_follower
         posting.end_unknown = unknowns.end_unsent
+        self._campaigns = Campaigns(ctx, finish, scheduling, posting)
+        scheduling.entered = self._campaigns.entered
 
     def stop_reasons(self, lane: Lane) -> set[str]:
         """Why the lane sends nothing, in the words of the contract; empty: it may send."""
@@ -52,6 +55,8 @@ class Dispatch:
             reasons.add("opt_outs_stale")
         if lane.kafka_away or not self._ctx.stream.lease.valid:
             reasons.add("kafka")
+        if self._ctx.account.stops.paused(lane.number):
+            reasons.add("operator")
         sister = None if reasons else self._sister_halt(lane, now_ms)
         return reasons if sister is None else {sister.reason}
 
@@ -69,11 +74,15 @@ class Dispatch:
             return
         lane.follow_factor(now_s)
         lane.looked_s = now_s
+        stops, taken = self._ctx.account.stops, self._campaigns.taken
         while lane.in_flight < lane.in_flight_allowed and lane.on_way < ON_WAY_MAX:
             probe = self._halted(lane, now_s)
             if probe is None:
                 return
-            waiting = lane.chains.waiting()
+            if self._campaigns.taken - taken >= TURN_MESSAGES:
+                self._scheduling.look_at(lane, now_s + LOOK_MIN_S)
+                return
+            waiting = stops.open_of(lane.number, lane.chains.waiting())
             index = lane.policy.choose(waiting, lane.bucket, now_s, lane.on_way)
             if index is None:
                 wait_s = lane.policy.wait_s(waiting, lane.bucket, now_s, lane.on_way)
@@ -94,6 +103,7 @@ class Dispatch:
             or not self._ctx.access.is_ready(lane.number)
             or self._needs_webhook(lane)
             or self._quality.is_stopped(lane.number)
+            or self._ctx.account.stops.is_still(lane.number)
             or self._obeys_sister(lane, now_s)
         )
 
@@ -130,21 +140,7 @@ class Dispatch:
         if job.due_s > now_s:
             lane.offer(chain, now_s)
             return False
-        now_ms, message = self._ctx.unix_ms(), job.message
-        over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
-        suppressed = self._ctx.suppressions.forbids(message.recipient, now_ms)
-        if over or suppressed or self._ctx.optouts.forbids(message, now_ms):
-            job.stage = Stage.SETTLING
-            self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
-            return False
-        if message.category == "marketing":
-            until_ms = self._ctx.account.no_marketing_until_ms(lane.number, now_ms)
-            if until_ms is not None:
-                self._put_off(lane, job, "marketing_limit", until_ms)
-                return False
-        held_ms = self._quality.held_until_ms(lane.number, message.priority, now_ms)
-        if held_ms is not None:
-            self._put_off(lane, job, "held_quality", held_ms)
+        if self._goes_elsewhere(lane, job, self._ctx.unix_ms()):
             return False
         if not self._scheduling.knows_predecessors(lane, job):
             self._scheduling.again(lane, job, now_s + UNREAD_LOOK_S)
@@ -152,7 +148,7 @@ class Dispatch:
         if job.unknown and (self._unknowns.settles(lane, job) or not self._unknowns.may_go(lane, job)):
             return False
         if lane.pairs is not None:
-            wait_s = lane.pairs.wait_s(message.recipient, now_s)
+            wait_s = lane.pairs.wait_s(job.message.recipient, now_s)
             if wait_s > 0.0:
                 self._pair_waits(lane, job, now_s, wait_s)
                 return False
@@ -163,6 +159,28 @@ class Dispatch:
             lane.scopes.probing(now_s)
         self._ctx.spawn(lane, self._posting.send(lane, job, Flight(lane, self._scheduling.wake), probe=probe))
         return True
+
+    def _goes_elsewhere(self, lane: Lane, job: Job, now_ms: int) -> bool:
+        """End a message that may not go any more, put one off that is held; whether it was one of the two."""
+        message = job.message
+        over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
+        suppressed = self._ctx.suppressions.forbids(message.recipient, now_ms)
+        if over or suppressed or self._ctx.optouts.forbids(message, now_ms):
+            job.stage = Stage.SETTLING
+            self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
+            return True
+        if self._campaigns.takes(lane, job):
+            return True
+        if message.category == "marketing":
+            until_ms = self._ctx.account.no_marketing_until_ms(lane.number, now_ms)
+            if until_ms is not None:
+                self._put_off(lane, job, "marketing_limit", until_ms)
+                return True
+        held_ms = self._quality.held_until_ms(lane.number, message.priority, now_ms)
+        if held_ms is not None:
+            self._put_off(lane, job, "held_quality", held_ms)
+            return True
+        return False
 
     def _pair_waits(self, lane: Lane, job: Job, now_s: float, wait_s: float) -> None:
         if wait_s <= self._ctx.settings.sender.lane_wait_max_s or job.deferred:
@@ -187,7 +205,8 @@ class Dispatch:
 
     def _matured(self, lane: Lane, job: Job, place: Place) -> None:
         due_ms = job.message.due_ms
-        if job.goes_to_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
+        is_free = job.stage is Stage.WAITING  # else it is on its way to its end already
+        if is_free and job.goes_to_gate and due_ms is not None and due_ms <= self._ctx.unix_ms():
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._to_gate(lane, job))
         else:
@@ -207,6 +226,7 @@ class Dispatch:
 
     def make_room(self, lane: Lane) -> None:
         """Fetch again what had no room: records may end without ever having been a job."""
+        self._campaigns.look(lane)
         self._scheduling.make_room(lane)
 
     def sweep(self, lane: Lane) -> None:

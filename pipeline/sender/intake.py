@@ -21,6 +21,7 @@ from pipeline.sender.lane import Early, Lane
 from pipeline.sender.ledger_state import IdState
 from pipeline.sender.posting import digest_of
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.stops import as_it_stands
 from pipeline.sender.wheel import matures_ms
 
 log = structlog.get_logger(__name__)
@@ -81,7 +82,7 @@ class Intake:
         place = (topic, partition, offset)
         try:
             require_schema(headers, "ready")
-            message = parse_ready(decode_object(value, MAX_READY_BYTES))
+            message = as_it_stands(parse_ready(decode_object(value, MAX_READY_BYTES)), self._ctx.account.stops)
             require_lane(message, lane)
             require_renderable(message, lane)
         except RecordError as exc:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,6 +74,8 @@ class Lane:
         quality_part: Part of the rate that the number's quality leaves it, in (0, 1].
         held_up: Tasks of it that wait for the lease.
         tail_read_s: When its ledger was last read on to the end, on the steady clock.
+        stopped: Messages of paused or cancelled campaigns, and what is done with each; `stoppers` tasks work them off.
+        stops_seen: Which change of campaigns its messages were looked through for last.
         read_to: By (ready topic, source topic, source partition): the newest source offset that was read there.
     """
 
@@ -121,6 +124,9 @@ class Lane:
         self.gather_s = gather_of(self.limit)
         self.looked_s = float("-inf")
         self.quality_part = 1.0
+        self.stopped: deque[tuple[Job, Callable[[Lane, Job], Awaitable[None]]]] = deque()
+        self.stoppers = 0
+        self.stops_seen = 0
         self._allowance = (1.0, 1.0)
         self._alarms: list[tuple[float, int, Alarm, Job, Place | None]] = []
         self._serial = 0

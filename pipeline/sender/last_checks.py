@@ -11,7 +11,7 @@ from pipeline.sender.context import Context
 from pipeline.sender.jobs import Job
 from pipeline.sender.lane import Lane
 
-ENDS: Final = frozenset({"expired", "opt_out", "suppressed"})
+ENDS: Final = frozenset({"expired", "opt_out", "suppressed", "campaign_cancelled"})
 """Reasons that end the request; with any other one it goes back into its chain."""
 
 

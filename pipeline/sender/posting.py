@@ -27,6 +27,7 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.last_checks import ENDS, LastChecks
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.stops import CANCELLED
 from pipeline.sender.wheel import goes_through_gate
 from pipeline.whatsapp.answer import Kind, Outcome, classify, classify_failure
 from pipeline.whatsapp.client import RequestFailed
@@ -63,11 +64,13 @@ class Posting:
         try:
             await self._attempt(lane, job, age_max_s)
 
+            message = job.message
+
             def last_check() -> str | None:
                 flight.written()
-                return self._last_checks.forbid(lane, job, began_s, age_max_s, probe=probe)
+                held = self._ctx.account.stops.forbids(lane.number, message)
+                return held or self._last_checks.forbid(lane, job, began_s, age_max_s, probe=probe)
 
-            message = job.message
             callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
             body = lane.profile.render(message.record["request"]["message"], message.recipient, callback)
             endpoint = self._ctx.access.newest(lane.number, lane.endpoint)
@@ -122,7 +125,9 @@ class Posting:
             return
         now_ms = self._ctx.unix_ms()
         kind, reason = "expired", "expired"
-        if now_ms < job.message.expires_ms:
+        if now_ms < job.message.expires_ms and self._ctx.account.stops.of(job.message) == CANCELLED:
+            kind, reason = "cancelled", CANCELLED
+        elif now_ms < job.message.expires_ms:
             withdrawn = self._ctx.optouts.forbids(job.message, now_ms)
             suppressed = not withdrawn and self._ctx.suppressions.forbids(job.message.recipient, now_ms)
             if not withdrawn and not suppressed and now_ms < job.message.valid_until_ms:

@@ -35,6 +35,7 @@ class Scheduling:
         self._ctx = ctx
         self.pump: Callable[[Lane], None] = lambda _lane: None
         self.copy_follower: Callable[[Lane, Job], None] = lambda _lane, _job: None
+        self.entered: Callable[[Lane, Job], None] = lambda _lane, _job: None
         self._ready_of = [ctx.settings.topic(name) for name in READY]
         self._ready = frozenset(self._ready_of)
         self._delayed = frozenset(ctx.settings.topic(name) for name in DELAYED)
@@ -54,8 +55,9 @@ class Scheduling:
         lane.backlog[job.priority] += 1
         if job.goes_to_gate:
             lane.parked.add(job.message.request_id)
-            return
-        self.line_up(lane, job)
+        else:
+            self.line_up(lane, job)
+        self.entered(lane, job)
 
     def line_up(self, lane: Lane, job: Job) -> None:
         """Put a message into its chain, be it that it was outside the order before."""

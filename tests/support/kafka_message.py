@@ -11,10 +11,15 @@ class KafkaMessage(NamedTuple):
     raw_key: bytes | None
     raw: bytes | None
     at_partition: int = 0
+    time_ms: int = 0
 
     def key(self) -> bytes | None:
         """As of a Kafka message."""
         return self.raw_key
+
+    def timestamp(self) -> tuple[int, int]:
+        """As of a Kafka message: (type, ms)."""
+        return 2, self.time_ms
 
     def value(self) -> bytes | None:
         """As of a Kafka message."""

@@ -178,3 +178,23 @@ def test_scheduled_message_waits() -> None:
     assert found.via_gate
     assert isinstance(judge({"not_before": rfc3339(NOW_MS)}), Admit)
     assert reason(judge({"not_before": rfc3339(NOW_MS + HOUR_MS)}, standing=Standing("none", None))) == "no_consent"
+
+
+def test_a_cancelled_campaign_ends_its_messages_after_expiry_and_before_suppression() -> None:
+    """In the design's order: an expired one is expired, a suppressed person's message is cancelled all the same."""
+    found = judge(campaign="cancelled", suppression={"reason": "x", "at": rfc3339(NOW_MS), "until": None})
+    assert isinstance(found, Reject)
+    assert (found.kind, found.reason) == ("cancelled", "campaign_cancelled")
+    assert reason(judge({"expires_at": rfc3339(NOW_MS - 1)}, campaign="cancelled")) == "expired"
+
+
+def test_a_paused_campaign_s_message_waits_through_the_gate() -> None:
+    """Who might go now waits for more than an hour, outside the order, or until it ends; who may not go is refused."""
+    found = judge(campaign="paused")
+    assert isinstance(found, Defer)
+    assert (found.reason, found.via_gate) == ("held_campaign", True)
+    assert found.due_ms - NOW_MS > HOUR_MS
+    short = judge({"expires_at": rfc3339(NOW_MS + 5_000)}, campaign="paused")
+    assert isinstance(short, Defer)
+    assert short.due_ms == NOW_MS + 5_000
+    assert reason(judge(campaign="paused", standing=Standing("none", None))) == "no_consent"

@@ -215,3 +215,20 @@ def test_malformed_returning_header_is_invalid(tables: Tables) -> None:
     """A header of ours that cannot be read is told like any other mistake."""
     told = tables.outcome(making.request(), headers=[("wapipe-source", b"here")])
     assert (told["reason"], "wapipe-source" in told["detail"]) == ("invalid", True)
+
+
+def test_an_operator_s_word_about_a_campaign_is_followed(tables: Tables) -> None:
+    """Paused: a durable copy on the longest delay, told as held; cancelled: an end; running or another one: queued."""
+    mine = making.request(campaign="spring")
+    tables.account.put("campaign:spring", {"state": "paused"})
+    outs = tables.judge(mine)
+    assert not isinstance(outs, Wait)
+    assert [out.topic for out in outs] == ["delayed-retry-1h", "outbound-events"]
+    assert (body(outs[0])["reason"], body(outs[0])["via_gate"]) == ("held_campaign", True)
+    assert (body(outs[1])["type"], body(outs[1])["reason"]) == ("deferred", "held_campaign")
+    assert tables.outcome(making.request(campaign="summer"))["type"] == "queued"
+    assert tables.outcome(making.request())["type"] == "queued"
+    tables.account.put("campaign:spring", {"state": "cancelled"})
+    assert [tables.outcome(mine)[name] for name in ("type", "reason")] == ["cancelled", "campaign_cancelled"]
+    tables.account.put("campaign:spring", {"state": "running"})
+    assert tables.outcome(mine)["type"] == "queued"

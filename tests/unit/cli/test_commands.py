@@ -189,7 +189,7 @@ def test_simulator_scenario_is_read_and_named(run: Run, tmp_path: Path) -> None:
 
 def test_schemas_check_exits_65_on_drift(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drift is listed and exits 65; no drift exits 0."""
-    monkeypatch.setattr(schemas, "drift", lambda folder: [f"{folder.name}/request-1.json differs"])
+    monkeypatch.setattr(schemas, "drift", lambda folder, _further: [f"{folder.name}/request-1.json differs"])
     result = run("schemas", "check", str(tmp_path), config=None)
     assert result.exit_code == 65
     assert "request-1.json differs" in result.stdout

@@ -52,6 +52,9 @@ class Metrics:
         self.requests_consumed = self._counter("requests_consumed", "Requests read from both entrances.")
         self.admitted = self._counter("admitted", "Requests put into a lane.", "priority")
         self.rejected = self._counter("rejected", "Requests that ended unsent, by reason.", "reason")
+        self.marketing_without_opt_out = self._counter(
+            "marketing_without_opt_out", "Judgements of marketing requests whose template offers no way out."
+        )
         self.consent_restore_seconds = self._gauge(
             "consent_restore_seconds", "How long the consent table took to catch up after the last assignment."
         )

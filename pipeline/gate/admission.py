@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.gate.routing import GATE_AGAIN_MS
+from pipeline.gate.templates import TemplateFacts, template_refusal
 from pipeline.records.consent_rule import Standing, basis
 from pipeline.records.request import Priority, Request, too_far_ahead
 from pipeline.whatsapp.bodies import check_message, check_recipient
@@ -32,6 +33,7 @@ class Facts:
         window_until_ms: End of the person's service window with the number; None: never opened, or not needed.
         standing: What the person allowed for this (business, category, purpose).
         suppression: The person's record on `suppressions`, whether it still holds or not; None: there is none.
+        template: What is known of the template that it uses; None: it uses none.
     """
 
     now_ms: int
@@ -41,6 +43,7 @@ class Facts:
     window_until_ms: int | None
     standing: Standing
     suppression: Mapping[str, Any] | None = None
+    template: TemplateFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,9 @@ def decide(request: Request, facts: Facts) -> Decision:
     window_ms = facts.window_until_ms
     if is_windowed and (window_ms is None or window_ms <= facts.now_ms):
         return Reject("rejected", "window_closed" if is_service else "template_required")
+    refusal = template_refusal(request, facts.template, facts.now_ms)
+    if refusal is not None:
+        return Reject("rejected", *refusal)
     standing = facts.standing
     blocked = standing.kind == "withdrawn" if is_service else standing.kind != "granted"
     if blocked:

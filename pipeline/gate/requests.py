@@ -18,6 +18,7 @@ from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_w
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
 from pipeline.gate.state import AccountFacts
+from pipeline.gate.templates import Templates
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_until
 from pipeline.metrics import Metrics
@@ -96,6 +97,7 @@ class RequestJudge:
         self._windows = windows
         self._suppressions = suppressions
         self._account = account
+        self._templates = Templates(settings, account.templates, metrics)
         self._metrics = metrics
         self._misplaced = Misplaced(metrics)
 
@@ -143,6 +145,7 @@ class RequestJudge:
             if number is not None
             else _NO_NUMBER,
             self._suppressions.get(partition, key),
+            self._templates.facts(request),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

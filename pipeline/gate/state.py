@@ -14,15 +14,21 @@ from pipeline.clock import steady_s
 from pipeline.errors import RecordError
 from pipeline.logs import Repeats
 from pipeline.records.codec import decode_object
+from pipeline.whatsapp.template_registry import TemplateRegistry
 
 log = structlog.get_logger(__name__)
 
 
 class AccountFacts:
-    """Newest value of each key."""
+    """Newest value of each key.
+
+    Attributes:
+        templates: What the values of templates come to.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, dict[str, Any]] = {}
+        self.templates = TemplateRegistry()
         self._repeats = Repeats()
 
     def apply(self, batch: list[Any]) -> None:
@@ -38,6 +44,7 @@ class AccountFacts:
 
     def put(self, key: str, value: dict[str, Any] | None) -> None:
         """Know a value from now on; None: the key is gone."""
+        self.templates.put(key, value)
         if value is None:
             self._values.pop(key, None)
         else:

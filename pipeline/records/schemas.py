@@ -29,6 +29,8 @@ from pipeline.records.account import (
     RestrictionState,
     ReviewState,
     Suppression,
+    TemplateDefinition,
+    TemplatesState,
     TemplateState,
     WebhookState,
 )
@@ -56,7 +58,9 @@ AccountState = Annotated[
     | BanState
     | AlertState
     | ReviewState
-    | TemplateState,
+    | TemplateState
+    | TemplateDefinition
+    | TemplatesState,
     Field(discriminator="aspect"),
 ]
 MODELS: dict[str, TypeAdapter[Any]] = {

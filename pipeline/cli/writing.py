@@ -24,11 +24,11 @@ BREATHE_S = 0.005
 
 
 class Outgoing(NamedTuple):
-    """A record to write; `topic` is its name without the prefix."""
+    """A record to write; `topic` is its name without the prefix, no value is a tombstone."""
 
     topic: str
     key: str
-    value: bytes
+    value: bytes | None
     headers: Headers
 
 

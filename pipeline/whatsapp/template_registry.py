@@ -140,6 +140,10 @@ class TemplateRegistry:
         """Whether a complete sync has seen templates of the account."""
         return self._synced.get(account, 0) > 0
 
+    def is_synced(self, account: str) -> bool:
+        """Whether a sync of the account was complete, whatever it has seen."""
+        return account in self._synced
+
     def told(self, which: TemplateKey) -> Mapping[str, Any] | None:
         """What webhooks told of a template, as it stands on the topic."""
         return self._told.get(which)
@@ -150,7 +154,10 @@ class TemplateRegistry:
 
     def _put_synced(self, account: str, value: Mapping[str, Any] | None) -> None:
         count = value.get("templates") if value is not None else None
-        self._synced[account] = count if isinstance(count, int) else 0
+        if isinstance(count, int):
+            self._synced[account] = count
+        else:
+            self._synced.pop(account, None)
 
     def _put_side(
         self, side: dict[TemplateKey, dict[str, Any]], which: TemplateKey, value: Mapping[str, Any] | None

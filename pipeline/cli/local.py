@@ -221,7 +221,12 @@ class Local:
 
     def _sync_templates(self) -> None:
         """Have the simulator's templates known, as after `wapipe templates sync`."""
-        results = sync(self.settings, sources_of(self.settings))
+        try:
+            sources = sources_of(self.settings)
+        except ConfigError as exc:
+            self._say(f"templates  not known: {exc}")
+            return
+        results = sync(self.settings, sources)
         for result in results:
             if result.error is not None:
                 raise PipelineError(f"templates of {result.account}: {result.error}")

@@ -79,6 +79,7 @@ def test_the_last_check_asks_once_more(bench: Make, news: tuple[str, dict[str, A
     world = bench()
     lane = waiting(world)
     tell(world, (DEFINED, definition()))
+    assert [known.components for known in world.ctx.account.templates] == [None], "a sender keeps no texts"
     settle(world)
     api = Asking(lambda: tell(world, news))
     world.ctx.client = cast("Client", api)

@@ -106,6 +106,7 @@ def test_a_language_that_most_others_have_is_missed() -> None:
     [finding] = found(*made, ("c/en_GB", definition()))
     assert (finding.template, finding.rule) == ("c", "missing_language")
     assert "de" in finding.what
+    assert found(*made, ("c/en_GB", definition()), ("d/en_US", definition())) == [], "half of them is not most"
     assert found(("a/en_US", definition()), ("b/de", definition())) == [], "no language is the usual one"
 
 

@@ -143,8 +143,6 @@ class Lister:
             total = page.total if listing.pages == 1 else total
             done = len(listing.templates) + listing.unreadable
             self._tell(done, max(done, page.total or 0))
-            if page.total != total:
-                return None
             if page.cursor is None:
                 return listing if total is None or total == done else None
             cursor = page.cursor

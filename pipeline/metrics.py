@@ -57,6 +57,9 @@ class Metrics:
             "Part of a messaging tier used in 24 h; NaN: it is unknown.",
             "portfolio",
         )
+        self.marketing_without_opt_out = self._counter(
+            "marketing_without_opt_out", "Judgements of marketing requests whose template offers no way out."
+        )
         self.consent_restore_seconds = self._gauge(
             "consent_restore_seconds", "How long the consent table took to catch up after the last assignment."
         )

@@ -21,6 +21,8 @@ import orjson
 from pipeline.cli import local_plan as plan
 from pipeline.cli.app import quiet
 from pipeline.cli.stopping import StopSignals
+from pipeline.cli.template_listing import sources_of
+from pipeline.cli.template_sync import sync
 from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.embedded.broker import EmbeddedKafka
@@ -173,7 +175,9 @@ class Local:
         if self.simulator_url is not None:
             self._start_simulator(wanted_port or free_port)
         self._start_roles()
-        # Step 6: nothing is sent on a number before its webhook was seen to work.
+        # Step 6: nothing is sent before the number's webhook was seen to work and its templates are known.
+        if self.simulator_url is not None and self.settings.policy.require_templates:
+            self._sync_templates()
         if self.settings.policy.require_webhook:
             self._check_webhooks()
         self._say(f"ready      after {steady_s() - began_s:.1f} s")
@@ -211,8 +215,22 @@ class Local:
         """Say who its senders are and where their webhooks go: it does not know after a start."""
         path = self.settings.ingress.path.rstrip("/")
         url = f"http://{HOST}:{self.settings.ingress.port}{path}/{{number}}"
-        wanted = {**plan.credentials(self.settings), "webhook_url": url}
+        templates = plan.SIMULATED_TEMPLATES
+        wanted = {**plan.credentials(self.settings), "webhook_url": url, "templates": templates}
         self._await(lambda: self.control({"settings": wanted}) is not None, "the simulator does not answer", SIMULATOR)
+
+    def _sync_templates(self) -> None:
+        """Have the simulator's templates known, as after `wapipe templates sync`."""
+        try:
+            sources = sources_of(self.settings)
+        except ConfigError as exc:
+            self._say(f"templates  not known: {exc}")
+            return
+        results = sync(self.settings, sources)
+        for result in results:
+            if result.error is not None:
+                raise PipelineError(f"templates of {result.account}: {result.error}")
+        self._say(f"templates  {sum(result.templates for result in results)} synced")
 
     def _start_roles(self) -> None:
         self.children = plan.role_children(self.settings_file, self.folder, self.shape.counts)

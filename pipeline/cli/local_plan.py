@@ -28,6 +28,12 @@ V1_NUMBER, CLOUD_NUMBER = "200000000000001", "200000000000002"
 """The two numbers that there are when the user configured none: 50/s with bursts to 150, and 80/s."""
 BUSINESS = "acme"
 ACCOUNT = "300000000000001"
+SIMULATED_TEMPLATES: tuple[dict[str, Any], ...] = (
+    {"name": "order_shipped", "category": "utility", "body": ["text"]},
+    {"name": "autumn_offer", "category": "marketing", "body": ["text"], "footer": "Reply STOP to unsubscribe"},
+    {"name": "login_code", "category": "authentication", "body": ["text"]},
+)
+"""What the simulator of ours has approved, all in `en_US`."""
 CONFIG_NAME = "wapipe.toml"
 ROLE_COUNT_MAX = 16
 SECRET_BYTES = 24

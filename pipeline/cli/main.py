@@ -53,6 +53,9 @@ COMMANDS: dict[str, Entry] = {
     "topics": Entry("topics", "Setup", "Compare the topics with what the pipeline needs, and make them."),
     "config": Entry("config", "Setup", "Check, show and document the settings."),
     "schemas": Entry("schemas", "Setup", "Export the JSON Schemas of all records, or check the exported ones."),
+    "templates": Entry(
+        "templates", "Setup", "Read templates from the API, list them, and look for what is wrong with them."
+    ),
     "webhooks": Entry("webhooks", "Setup", "Check that webhooks reach the ingress."),
 }
 """Every command, in the order of `--help`."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.gate.campaigns import CampaignWord, hold_until_ms
 from pipeline.gate.routing import GATE_AGAIN_MS
+from pipeline.gate.templates import TemplateFacts, template_refusal
 from pipeline.records.consent_rule import Standing, basis
 from pipeline.records.request import Priority, Request, too_far_ahead
 from pipeline.whatsapp.bodies import check_message, check_recipient
@@ -43,6 +44,7 @@ class Facts:
         hold: The number's quality or its portfolio's tier hold it back.
         is_confirmation: Whether it is the answer to the very opt-out that `standing` rests on.
         campaign: What an operator did to its campaign; None: nothing, or it has none.
+        template: What is known of the template that it uses; None: it uses none.
     """
 
     now_ms: int
@@ -55,6 +57,7 @@ class Facts:
     hold: Hold | None = None
     is_confirmation: bool = False
     campaign: CampaignWord | None = None
+    template: TemplateFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ def decide(request: Request, facts: Facts) -> Decision:
     window_ms = facts.window_until_ms
     if is_windowed and (window_ms is None or window_ms <= facts.now_ms):
         return Reject("rejected", "window_closed" if is_service else "template_required")
+    refusal = template_refusal(request, facts.template, facts.now_ms)
+    if refusal is not None:
+        return Reject("rejected", *refusal)
     standing = facts.standing
     blocked = standing.kind == "withdrawn" if is_service else standing.kind != "granted"
     if blocked and not facts.is_confirmation:

@@ -22,6 +22,7 @@ from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import delayed_topic, lane_of, place_of
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.suppressed import lapsed
+from pipeline.gate.templates import Templates
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_until
 from pipeline.metrics import Metrics
@@ -103,6 +104,7 @@ class RequestJudge:
         self._suppressions = suppressions
         self._account = account
         self._confirmations = Confirmations(settings)
+        self._templates = Templates(settings, account.templates, metrics)
         self._metrics = metrics
         self._holds = holds
         self._misplaced = Misplaced(metrics)
@@ -159,11 +161,8 @@ class RequestJudge:
             suppression,
             hold=self._holds.hold_of(request, partition, window_ms, now_ms),
             is_confirmation=self._confirmations.lets_through(plain, allowed, now_ms),
-            campaign=(
-                campaign_word(self._account.get(f"campaign:{request.campaign}"))
-                if request.campaign is not None
-                else None
-            ),
+            campaign=campaign_word(self._account.get(f"campaign:{request.campaign}")) if request.campaign else None,
+            template=self._templates.facts(request),
         )
         decision = decide(request, facts)
         if isinstance(decision, Reject):

@@ -14,6 +14,7 @@ from pipeline.clock import steady_s
 from pipeline.errors import RecordError
 from pipeline.logs import Repeats
 from pipeline.records.codec import decode_object
+from pipeline.whatsapp.template_registry import TemplateRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +24,13 @@ class AccountFacts:
 
     Attributes:
         changes: How many there were; whoever derives something from values does so again when it has moved.
+        templates: What the values of templates come to.
     """
 
     def __init__(self) -> None:
         self.changes = 0
         self._values: dict[str, dict[str, Any]] = {}
+        self.templates = TemplateRegistry()
         self._repeats = Repeats()
 
     def apply(self, batch: list[Any]) -> None:
@@ -44,6 +47,7 @@ class AccountFacts:
     def put(self, key: str, value: dict[str, Any] | None) -> None:
         """Know a value from now on; None: the key is gone."""
         self.changes += 1
+        self.templates.put(key, value)
         if value is None:
             self._values.pop(key, None)
         else:

@@ -163,7 +163,7 @@ class ReviewState(Record):
 class TemplateState(Record):
     """`template:ACCOUNT/NAME/LANG`: what webhooks told of a template; each part with the time of its webhook.
 
-    `until` ends a pause; `next_category` is announced for `next_category_at`.
+    `until` ends a pause; `next_category` is announced for `next_category_at`; `components_at`: its texts changed.
     """
 
     kind: Literal["template"]
@@ -179,6 +179,38 @@ class TemplateState(Record):
     category_at: TimeMs | None
     quality: str | None
     quality_at: TimeMs | None
+    components_at: TimeMs | None = None
+    at: TimeMs
+    by: str
+
+
+class TemplateDefinition(Record):
+    """`template:ACCOUNT/NAME/LANG/definition`: what a `templates sync` saw of a template; readers join the two.
+
+    `at` is when the API was asked; `changed_at` since when it reads like this. `status` DELETED: it is gone.
+    """
+
+    kind: Literal["template"]
+    id: str
+    aspect: Literal["definition"]
+    status: str
+    reason: str | None
+    category: str | None
+    quality: str | None
+    parameter_format: str | None
+    components: list[dict[str, Any]] | None
+    changed_at: TimeMs
+    at: TimeMs
+    by: str
+
+
+class TemplatesState(Record):
+    """`account:ID/templates`: the last complete `templates sync`; written after all that it saw."""
+
+    kind: Literal["account"]
+    id: str
+    aspect: Literal["templates"]
+    templates: int
     at: TimeMs
     by: str
 

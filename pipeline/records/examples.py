@@ -194,7 +194,16 @@ _TEMPLATE: Example = {
     "kind": "template", "id": "300000000000001/promo/en_US", "aspect": "template", "status": "PAUSED", "reason": "NONE",
     "until": "2026-11-22T13:00:00.000Z", "status_at": _AT, "category": "MARKETING", "next_category": None,
     "next_category_at": None, "category_at": _AT, "quality": "RED", "quality_at": "2026-11-22T09:00:00.000Z",
-    **_BY_WEBHOOK,
+    "components_at": None, **_BY_WEBHOOK,
+}  # fmt: skip
+_DEFINITION: Example = {
+    "kind": "template", "id": "300000000000001/order_shipped/en_US", "aspect": "definition", "status": "APPROVED",
+    "reason": None, "category": "UTILITY", "quality": "GREEN", "parameter_format": "POSITIONAL",
+    "components": [{"type": "BODY", "text": "Order {{1}} is on its way."}], "changed_at": "2026-11-20T10:00:00.000Z",
+    "at": _AT, "by": "cli/ada",
+}  # fmt: skip
+_SYNCED: Example = {
+    "kind": "account", "id": "300000000000001", "aspect": "templates", "templates": 12, "at": _AT, "by": "cli/ada",
 }  # fmt: skip
 _AUDIT: Example = {
     "event_id": "77aa", "at": _AT, "actor": "ada", "via": "cli", "action": "consent.revoke", "target": _PERSON,
@@ -260,6 +269,8 @@ VALID: dict[str, dict[str, Example]] = {
         "template": _TEMPLATE,
         "campaign": _CAMPAIGN,
         "pause": _PAUSE,
+        "definition": _DEFINITION,
+        "templates": _SYNCED,
     },
     "audit-event": {"revoke": _AUDIT},
 }
@@ -318,6 +329,7 @@ INVALID: dict[str, dict[str, Example]] = {
         "template-without-status": _without(_TEMPLATE, "status"),
         "campaign-of-no-state": {**_CAMPAIGN, "state": "stopped"},
         "pause-of-no-priority": {**_PAUSE, "priorities": ["slow"]},
+        "definition-with-text-for-components": {**_DEFINITION, "components": "hello"},
     },
     "audit-event": {"unknown-way": {**_AUDIT, "via": "phone"}},
 }

@@ -55,9 +55,16 @@ REASONS: dict[str, Reason] = {
     ),
     "window_closed": Reason("rejected", "gate", True, "free text outside the 24 h window", "send a template"),
     "template_required": Reason("rejected", "gate", False, "free text for a template category", "send a template"),
-    "template_unknown": Reason("rejected", "gate", False, "no such template", "sync or create the template"),
-    "template_not_approved": Reason("rejected", "gate", True, "the template is not approved", "wait for approval"),
-    "category_mismatch": Reason("rejected", "gate", False, "template and request differ in category", "correct it"),
+    "template_unknown": Reason("rejected", "gate", False, "no such template", "see detail; create it, or sync"),
+    "template_not_approved": Reason(
+        "rejected", "gate", True, "paused, disabled or not approved yet", "see detail; wait"
+    ),
+    "category_mismatch": Reason(
+        "rejected", "gate", False, "template and request differ in category", "use Meta's, with its consent"
+    ),
+    "template_without_opt_out": Reason(
+        "rejected", "gate", False, "a marketing template offers no way out", "add one; see `wapipe templates lint`"
+    ),
     "no_consent": Reason("rejected", "gate", True, "the person never opted in to this", "collect an opt-in"),
     "consent_withdrawn": Reason("rejected", "gate", True, "the person opted out", "respect it"),
     "consent_expired": Reason("rejected", "gate", True, "the opt-in ended", "ask again"),

@@ -31,6 +31,8 @@ from pipeline.records.account import (
     RestrictionState,
     ReviewState,
     Suppression,
+    TemplateDefinition,
+    TemplatesState,
     TemplateState,
     TierRecipient,
     WebhookState,
@@ -61,7 +63,9 @@ AccountState = Annotated[
     | ReviewState
     | TemplateState
     | CampaignState
-    | PauseState,
+    | PauseState
+    | TemplateDefinition
+    | TemplatesState,
     Field(discriminator="aspect"),
 ]
 MODELS: dict[str, TypeAdapter[Any]] = {

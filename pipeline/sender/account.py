@@ -14,6 +14,7 @@ from pipeline.clock import parse_rfc3339_ms
 from pipeline.errors import RecordError
 from pipeline.records.codec import decode_object
 from pipeline.sender.stops import Stops
+from pipeline.whatsapp.template_registry import TemplateRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -44,12 +45,16 @@ class AccountState:
 
     Args:
         on_change: Called after a batch was applied.
+
+    Attributes:
+        templates: What its records of templates come to, without their texts.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._values: dict[str, dict[str, Any]] = {}
         self._halts: dict[str, SisterHalt] = {}
         self._no_marketing_ms: dict[str, int] = {}
+        self.templates = TemplateRegistry(has_texts=False)
         self._on_change = on_change
         self.stops = Stops()
 
@@ -66,6 +71,8 @@ class AccountState:
         self._on_change()
 
     def _put(self, key: str, value: dict[str, Any] | None) -> None:
+        if self.templates.put(key, value):
+            return
         if value is None:
             self._values.pop(key, None)
             self._halts.pop(key, None)

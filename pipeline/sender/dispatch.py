@@ -16,6 +16,7 @@ from pipeline.sender.lane import LOOK_MIN_S, ON_WAY_MAX, Lane
 from pipeline.sender.posting import Posting
 from pipeline.sender.quality import Quality
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.templates import template_refusal
 from pipeline.sender.unknown import Unknowns
 from pipeline.throttle.halt import Probe, Wait
 
@@ -165,7 +166,8 @@ class Dispatch:
         message = job.message
         over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
         suppressed = self._ctx.suppressions.forbids(message.recipient, now_ms)
-        if over or suppressed or self._ctx.optouts.forbids(message, now_ms):
+        refusal = template_refusal(self._ctx.account.templates, lane.settings.account, message, now_ms)
+        if over or suppressed or refusal is not None or self._ctx.optouts.forbids(message, now_ms):
             job.stage = Stage.SETTLING
             self._ctx.spawn(lane, self._posting.end_unsent(lane, job))
             return True

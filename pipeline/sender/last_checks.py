@@ -1,4 +1,4 @@
-"""The last checks, in the one synchronous step that writes a request: lease, halt, opt-out, expiry, tokens.
+"""The last checks, in the one synchronous step that writes a request: lease, halt, opt-out, expiry, template, tokens.
 
 Minutes may lie between the gate's judgement and this step, and milliseconds between the pump's look and it.
 """
@@ -10,8 +10,11 @@ from typing import Final
 from pipeline.sender.context import Context
 from pipeline.sender.jobs import Job
 from pipeline.sender.lane import Lane
+from pipeline.sender.templates import template_refusal
 
-ENDS: Final = frozenset({"expired", "opt_out", "suppressed", "campaign_cancelled"})
+ENDS: Final = frozenset(
+    {"expired", "opt_out", "suppressed", "template_not_approved", "category_mismatch", "campaign_cancelled"}
+)
 """Reasons that end the request; with any other one it goes back into its chain."""
 
 
@@ -21,7 +24,7 @@ class LastChecks:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
 
-    def forbid(self, lane: Lane, job: Job, began_s: float, age_max_s: float, *, probe: bool) -> str | None:
+    def forbid(self, lane: Lane, job: Job, began_s: float, age_max_s: float, *, probe: bool) -> str | None:  # noqa: PLR0912
         """Say why the request may not be written; None: it may, and its tokens are taken.
 
         Args:
@@ -50,6 +53,9 @@ class LastChecks:
             return "opt_out"
         if self._ctx.suppressions.forbids(message.recipient, now_ms):
             return "suppressed"
+        refusal = template_refusal(self._ctx.account.templates, lane.settings.account, message, now_ms)
+        if refusal is not None:
+            return refusal[0]
         if lane.pairs is not None and lane.pairs.wait_s(message.recipient, now_s) > 0.0:
             return "pair"  # another chain to this person was faster
         if not lane.bucket.has(now_s):

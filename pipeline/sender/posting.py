@@ -28,6 +28,7 @@ from pipeline.sender.last_checks import ENDS, LastChecks
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.stops import CANCELLED
+from pipeline.sender.templates import template_refusal
 from pipeline.sender.wheel import goes_through_gate
 from pipeline.whatsapp.answer import Kind, Outcome, classify, classify_failure
 from pipeline.whatsapp.client import RequestFailed
@@ -124,20 +125,26 @@ class Posting:
             await self.end_unknown(lane, job)
             return
         now_ms = self._ctx.unix_ms()
-        kind, reason = "expired", "expired"
+        kind, reason, detail = "expired", "expired", None
         if now_ms < job.message.expires_ms and self._ctx.account.stops.of(job.message) == CANCELLED:
             kind, reason = "cancelled", CANCELLED
         elif now_ms < job.message.expires_ms:
             withdrawn = self._ctx.optouts.forbids(job.message, now_ms)
             suppressed = not withdrawn and self._ctx.suppressions.forbids(job.message.recipient, now_ms)
-            if not withdrawn and not suppressed and now_ms < job.message.valid_until_ms:
+            is_valid = not withdrawn and not suppressed and now_ms < job.message.valid_until_ms
+            refusal = template_refusal(self._ctx.account.templates, lane.settings.account, job.message, now_ms)
+            if is_valid and refusal is None:
                 self._scheduling.again(lane, job, self._ctx.steady_s())  # the clock stepped, or opt-outs are read anew
                 return
             kind, reason = ("rejected", "consent_withdrawn") if withdrawn else valid_cause(job)
             if suppressed:
                 kind, reason = "rejected", "suppressed"
-        consent = job.message.record["consent"] if kind == "rejected" and reason != "suppressed" else None
-        event = self._finish.event(job, kind, reason=reason, attempt=job.attempt or None, consent=consent)
+            if is_valid and refusal is not None:
+                kind, (reason, detail) = "rejected", refusal
+        rests_on_consent = kind == "rejected" and reason != "suppressed" and detail is None
+        consent = job.message.record["consent"] if rests_on_consent else None
+        told: dict[str, Any] = {"reason": reason, "detail": detail, "consent": consent}
+        event = self._finish.event(job, kind, attempt=job.attempt or None, **told)
         if kind == "rejected":
             self._ctx.metrics.rejected.labels(reason).inc()
         await self._settle(lane, job, event, "check")

@@ -1,6 +1,6 @@
-"""Every endpoint that takes no messages: logins, media, contacts, health, numbers, history. No I/O; runs on the loop.
+"""Every endpoint that takes no messages: logins, media, contacts, health, numbers, history, templates. No I/O.
 
-Shapes: whatsapp-api.md §1.1, §1.6 (v1), §2.2, §2.6, §2.8, §2.11 (cloud).
+Runs on the loop. Shapes: whatsapp-api.md §1.1, §1.6 (v1), §2.2, §2.6, §2.8, §2.11 (cloud).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import orjson
 
 from pipeline.simulator import answers
 from pipeline.simulator.history import History
+from pipeline.simulator.listing import gateway_page, graph_page
 from pipeline.simulator.media import MEDIUM_BYTES_MAX, Medium, form_parts
 from pipeline.simulator.messages import NOT_DIGITS
 from pipeline.simulator.referee import Referee
@@ -54,6 +55,8 @@ class Endpoints:
             case "events":
                 events = self._history.events(route.item or "")
                 return self._unknown(arrival) if events is None else told(orjson.dumps(events))
+            case "templates":
+                return self._templates(arrival, query, url)
             case "contacts":
                 return self._contacts(arrival)
             case "health":
@@ -118,6 +121,13 @@ class Endpoints:
         if unknown:
             return refused("cloud", 100, f"there is no field {unknown[0][:64]}")
         return told(orjson.dumps({name: known[name] for name in asked if name in known} | {"id": number}))
+
+    def _templates(self, arrival: Arrival, query: Mapping[str, str], url: str) -> Verdict:
+        rows, profile = self._referee.conduct.templates.rows(), arrival.route.profile
+        page = graph_page(rows, query, url + arrival.path) if profile == "cloud" else gateway_page(rows, query)
+        if isinstance(page, bytes):
+            return told(page)
+        return refused(profile, 100 if profile == "cloud" else answers.code_of(profile, answers.CODE_INVALID), page)
 
     def _contacts(self, arrival: Arrival) -> Verdict:
         """All are valid, as since client 2.43: it cannot be used to find out who is on WhatsApp."""

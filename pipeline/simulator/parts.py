@@ -139,6 +139,7 @@ class TemplateSettings(Closed):
         body: Parameters of its body: their types in order; named ones as `type:name`.
         header: Type of the header's parameter; None = the header takes none.
         buttons: Index → sub type of the buttons that need a parameter.
+        footer: Text below its body; None = it has none.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,512}$")
@@ -149,3 +150,4 @@ class TemplateSettings(Closed):
     )
     header: Literal["text", "image", "video", "document", "location"] | None = None
     buttons: dict[Annotated[str, Field(pattern=r"^[0-9]$")], Literal["quick_reply", "url", "copy_code", "flow"]] = {}
+    footer: str | None = Field(default=None, min_length=1, max_length=60)

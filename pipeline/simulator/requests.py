@@ -30,6 +30,7 @@ Kind = Literal[
     "contacts",
     "health",
     "mark_read",
+    "templates",
     "other",
 ]
 _VERSION = r"(?:/.*)?/v(?P<version>\d{1,3}\.\d{1,3})"
@@ -49,6 +50,7 @@ _TABLE: tuple[tuple[str, str, Kind, Profile], ...] = (
     ("POST", _V1 + "/users/logout", "logout", "v1"),
     ("POST", _V1 + "/contacts", "contacts", "v1"),
     ("GET", _V1 + "/health", "health", "v1"),
+    ("GET", _V1 + "/configs/templates", "templates", "v1"),
     ("POST", _V1 + "/media", "media", "v1"),
     ("GET", _V1 + "/media" + _ITEM, "item", "v1"),
     ("DELETE", _V1 + "/media" + _ITEM, "delete", "v1"),
@@ -57,6 +59,7 @@ _TABLE: tuple[tuple[str, str, Kind, Profile], ...] = (
     ("POST", _NUMBER + "/media", "media", "cloud"),
     ("GET", _NUMBER + "/message_history", "history", "cloud"),
     ("GET", _VERSION + _ITEM + "/events", "events", "cloud"),
+    ("GET", _VERSION + _ITEM + "/message_templates", "templates", "cloud"),
     ("GET", _VERSION + _ITEM, "item", "cloud"),
     ("DELETE", _VERSION + _ITEM, "delete", "cloud"),
 )

@@ -106,6 +106,10 @@ class Templates:
             return answers.code_of(profile, answers.CODE_NO_TEMPLATE), "there is no such template in that language"
         return _misfit(profile, template, content) if must_fit and template is not None else None
 
+    def rows(self) -> list[tuple[TemplateSettings, State]]:
+        """Every registered template with where it stands, in the order of registration."""
+        return [(template, self._states.get(key, _NEW)) for key, template in self._registered.items()]
+
     def pause(self, key: Key, now_s: float, number: str | None) -> list[Change]:
         """Pause it for its quality: 3 h, then 6 h, then it is disabled for good."""
         state = self._states.get(key, _NEW)

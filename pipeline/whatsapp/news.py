@@ -39,6 +39,7 @@ PARTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "status": {"status": None, "reason": None, "until": None},
             "category": {"category": None, "next_category": None, "next_category_at": None},
             "quality": {"quality": None},
+            "components": {},
         },
     }
 )
@@ -187,6 +188,8 @@ def _template(account: str, field: Any, value: Mapping[str, Any], at_ms: int) ->
             yield told("category", {"category": category})
     elif field == "message_template_quality_update" and (score := _text(value.get("new_quality_score"))) is not None:
         yield told("quality", {"quality": score})
+    elif field == "message_template_components_update":
+        yield told("components", {})
     elif field == "template_category_update" and (now := _text(value.get("new_category"))) is not None:
         # In the form that announces, `new_category` is today's and `correct_category` the coming one (same page).
         coming, when = _text(value.get("correct_category")), _unix_s(value.get("category_update_timestamp"))

@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.support.broker import children_of, is_gone, wait_until
@@ -117,7 +119,10 @@ def test_demo_is_ended_while_it_starts(tmp_path: Path) -> None:
 def test_up_runs_on_a_configured_broker_and_starts_again_what_dies(
     kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """`up` uses the broker it is given, sends with the settings it wrote, restarts a killed role, drains on SIGTERM."""
+    """`up` uses the broker it is given, sends with the settings it wrote, restarts a killed role, drains on SIGTERM.
+
+    Templates are those that it has synced, and what happens to one at the API counts for the next message.
+    """
     env = {"WAPIPE_KAFKA__BOOTSTRAP_SERVERS": kafka, "WAPIPE_KAFKA__TOPIC_PREFIX": topic_prefix}
     with _started(tmp_path, "up", env=env) as running:
         running.wait_for("everything is up")
@@ -132,6 +137,13 @@ def test_up_runs_on_a_configured_broker_and_starts_again_what_dies(
             "--lang", "en_US", "--param", "4711", "--wait", "--timeout", "120s",
         )  # fmt: skip
         assert "accepted" in wapipe(*send)
+        unknown = [word if word != "order_shipped" else "nobody_knows_it" for word in send]
+        assert "template_unknown" in wapipe(*unknown, code=65)
+        _review_template(running.text, "PAUSED")
+        wait_until(lambda: "PAUSED" in wapipe("templates", "list"), "the webhook is on account-state", START_TIMEOUT_S)
+        assert "template_not_approved" in wapipe(*send, code=65)
+        _review_template(running.text, "APPROVED")
+        wait_until(lambda: "PAUSED" not in wapipe("templates", "list"), "it is back", START_TIMEOUT_S)
         running.descendants()
         found = re.search(r"sender-1 +pid (\d+)", running.text)
         assert found is not None
@@ -141,13 +153,22 @@ def test_up_runs_on_a_configured_broker_and_starts_again_what_dies(
         assert running.end(END_TIMEOUT_S, signal.SIGTERM) == 0, running.text
 
 
+def _review_template(text: str, status: str) -> None:
+    """Let the simulated Meta give a template another status."""
+    found = re.search(r"simulator +(http://\S+)", text)
+    assert found is not None
+    wanted = orjson.dumps({"template": {"name": "order_shipped", "status": status, "number": "200000000000002"}})
+    with urllib.request.urlopen(f"{found[1]}/_simulator/control", wanted, START_TIMEOUT_S) as answer:
+        assert answer.status == 200
+
+
 def _wapipe(config: Path) -> Callable[..., str]:
-    def run(*args: str) -> str:
+    def run(*args: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "pipeline", "--config", str(config), *args],
             cwd=ROOT, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
     return run

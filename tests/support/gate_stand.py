@@ -60,6 +60,7 @@ class Stand:
                 }
             },
             http={"port": 0},
+            policy={"require_templates": False},
         )  # fmt: skip
         topics.apply(self.settings, topics.compare(self.settings, topics.read_broker(self.settings)))
         self._producer = Producer(producer_conf(self.settings.kafka))
@@ -76,7 +77,7 @@ class Stand:
             f'[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\ntopic_prefix = "{kafka.topic_prefix}"\n'
             f'session_timeout_s = 6\n[numbers.{NUMBER}]\nbusiness = "{number.business}"\nprofile = "cloud"\n'
             f'base_url = "{number.base_url}"\ntoken_env = "NO_TOKEN"\npartitions = [0, 1]\n'
-            f'[policy.opt_out_confirmation]\ndefault = "Heard."\n'
+            f'[policy]\nrequire_templates = false\n[policy.opt_out_confirmation]\ndefault = "Heard."\n'
             f'[http]\nport = 0\n[storage]\ndata_dir = "{self.folder / name}"\n'
         )
         command = [sys.executable, "-m", "pipeline", "--config", str(config), "gate"]

@@ -13,6 +13,7 @@ CONTRACT: dict[str, set[str]] = {
     "wapipe_admitted_total": {"priority"},
     "wapipe_rejected_total": {"reason"},
     "wapipe_ready_backlog": {"number", "priority"},
+    "wapipe_marketing_without_opt_out_total": set(),
     "wapipe_oldest_ready_seconds": {"number", "priority"},
     "wapipe_seconds_to_drain": {"number"},
     "wapipe_bucket_tokens": {"number"},

@@ -114,6 +114,18 @@ def test_a_template_is_told_piece_by_piece(tmp_path: Path) -> None:
     assert (state.status, state.category, state.quality) == ("PAUSED", "MARKETING", "YELLOW")
 
 
+def test_changed_texts_are_told_as_a_time(tmp_path: Path) -> None:
+    """What a message must give is not known from then on, until a sync has read the texts; nothing else changes."""
+    stand = Stand(owned(tmp_path))
+    stand.take(webhook("message_template_status_update", event="APPROVED", **TEMPLATE))
+    written = stand.take(webhook("message_template_components_update", message_template_element="Hi", **TEMPLATE))
+    state = check(TemplateState, written[KEY])
+    assert (state.status, state.components_at) == ("APPROVED", 1_795_300_000_000)
+    before = {name: value for name, value in written[KEY].items() if name != "components_at"}
+    stand.states.apply([KafkaMessage(KEY.encode(), orjson.dumps(before))])
+    assert KEY in stand.take(webhook("message_template_components_update", **TEMPLATE)), "written before it was known"
+
+
 def test_an_older_webhook_changes_nothing(tmp_path: Path) -> None:
     """Webhooks come out of order: the time of the envelope decides, per part; the event is kept all the same."""
     stand = Stand(owned(tmp_path))

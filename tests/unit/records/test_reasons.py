@@ -15,7 +15,7 @@ CONTRACT = {
     "tier_exhausted marketing_limit",
     "accepted": "",
     "rejected": "invalid unknown_number suppressed window_closed template_required template_unknown "
-    "template_not_approved category_mismatch no_consent consent_withdrawn consent_expired",
+    "template_not_approved category_mismatch template_without_opt_out no_consent consent_withdrawn consent_expired",
     "failed": "api_rejected attempts_spent outcome_unknown",
     "expired": "expired",
     "cancelled": "campaign_cancelled operator",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 
@@ -16,7 +16,7 @@ from pipeline.gate.view import View
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
 from pipeline.records.codec import check, decode_object, encode, require_schema, stable_id
-from pipeline.records.consent import ConsentUpdate
+from pipeline.records.consent import ConsentUpdate, Method
 from pipeline.records.consent_rule import Merged, merge
 from pipeline.records.request import normal_recipient
 from pipeline.records.returning import REROUTED_HEADER, TRUE
@@ -27,6 +27,7 @@ CONSENT: Final = "consent"
 CONSENT_SCHEMA: Final = "consent/1"
 CONSENT_EVENTS: Final = "consent-events"
 CONSENT_EVENT_SCHEMA: Final = "consent-event/1"
+METHODS: Final = frozenset(get_args(Method))
 MAX_ECHO_CHARS: Final = 200
 MAX_ECHO_NAMES: Final = 20
 _INVALID: Final = Merged(None, False, "refused", "invalid", [], [])
@@ -87,11 +88,18 @@ class UpdateJudge:
             stored = self._consents.put(partition, key, merged.consent)
             outs.append(Out(CONSENT, key, encode(merged.consent), traced(CONSENT_SCHEMA, item), partition, stored))
         if item.kind == "update":
+            self._count(update, merged)
             self._warn(update, merged)
             outs.append(_event_out(item, _told(update), merged))
         elif merged.changed:
             log.warning("consent_repaired", partition=partition, offset=item.offset, update_id=update.update_id)
         return outs
+
+    def _count(self, update: ConsentUpdate, merged: Merged) -> None:
+        if update.action == "revoke" and merged.changed:
+            taken = {entry["method"] for entry in merged.before if entry["status"] == "granted"}
+            for method in taken:
+                self._metrics.consent_opt_outs.labels(method if method in METHODS else "unknown").inc()
 
     def _warn(self, update: ConsentUpdate, merged: Merged) -> None:
         if self._text != "warn" or update.action != "grant" or merged.result != "applied":

@@ -84,7 +84,7 @@ class Gate:
         self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), account.apply, asyncio.get_running_loop())
         judges = Judges(
             RequestJudge(settings, partitions, consents, windows, suppressions, account, metrics),
-            UpdateJudge(settings, partitions, consents, metrics),
+            UpdateJudge(settings, partitions, consents, windows, suppressions, metrics),
             InboundJudge(settings, partitions, windows, suppressions, metrics),
             consents,
             (consents, windows, suppressions),

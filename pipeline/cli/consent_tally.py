@@ -26,11 +26,12 @@ class Tally:
         self.unmatched = 0
         self._counts: dict[Kind, dict[str, int]] = {}
         self._messages: OrderedDict[str, Kind] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._early: OrderedDict[str, None] = OrderedDict()
 
     def consent(self, event: Mapping[str, Any]) -> None:
         """Take a consent-event: a grant that was applied, or a revoke of what was granted."""
-        if event.get("result") != "applied":
+        if event.get("result") != "applied" or not self._is_new(event):
             return
         if event.get("action") == "grant":
             # An update that was known already changed nothing and is no second opt-in.
@@ -46,7 +47,7 @@ class Tally:
     def outbound(self, event: Mapping[str, Any]) -> None:
         """Take an outbound-event; partitions are read one after the other or mixed, so either may come first."""
         message_id = event.get("message_id")
-        if not isinstance(message_id, str):
+        if not isinstance(message_id, str) or not self._is_new(event):
             return
         if event.get("type") == "accepted" and message_id not in self._messages:
             kind = _kind(event.get("consent"))
@@ -76,6 +77,18 @@ class Tally:
             }
             rows.append({"method": method, "source": source, **counts, **rates})
         return sorted(rows, key=lambda row: (-row["opt_outs"], -row["undelivered"], row["method"], row["source"]))
+
+    def _is_new(self, event: Mapping[str, Any]) -> bool:
+        """Whether it is no re-written event: those follow soon, under the same id."""
+        event_id = event.get("event_id")
+        if not isinstance(event_id, str):
+            return True
+        if event_id in self._seen:
+            return False
+        self._seen[event_id] = None
+        if len(self._seen) > MAX_MESSAGES:
+            self._seen.popitem(last=False)
+        return True
 
     def _add(self, kind: Kind, what: str) -> None:
         if kind not in self._counts and len(self._counts) >= MAX_ROWS:

@@ -52,11 +52,11 @@ def test_tally_counts_by_the_opt_in_that_was_lost() -> None:
     """An opt-out counts for the grant it took, an undelivered for the consent it was sent on, in either order."""
     tally = Tally()
     tally.consent(event("g", DAYS[0]))
-    tally.consent(event("g", DAYS[0], before=[{"update_id": "g"}]))
+    tally.consent(event("g", DAYS[0], event_id="g2", before=[{"update_id": "g"}], after=[{"update_id": "g"}]))
     lost = {"status": "granted", "method": "qr", "source": "poster", "update_id": "g"}
     revoke = event("r", DAYS[1], action="revoke", before=[lost], evidence=None)
     tally.consent(revoke)
-    tally.consent({**revoke, "before": [lost, {"status": "revoked", "update_id": "r"}]})
+    tally.consent({**revoke, "event_id": "r2", "before": [lost, {"status": "revoked", "update_id": "r"}]})
     tally.outbound({"type": "undelivered", "message_id": "m"})
     tally.outbound({"type": "undelivered", "message_id": "gone"})
     tally.outbound({"type": "accepted", "message_id": "m", "consent": {"method": "qr", "source": "poster"}})

@@ -64,6 +64,10 @@ class Metrics:
             "consent_restore_seconds", "How long the consent table took to catch up after the last assignment."
         )
 
+        self.consent_opt_outs = self._counter(
+            "consent_opt_outs", "Opt-outs merged, by the method of the opt-in that they took.", "method"
+        )
+
     def _declare_lanes(self) -> None:
         self.ready_backlog = self._gauge(
             "ready_backlog", "Messages in a number's lanes that are not sent yet.", "number", "priority"

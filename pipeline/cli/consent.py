@@ -1,4 +1,4 @@
-"""`wapipe consent grant | revoke | show | import`: what people allowed.
+"""`wapipe consent grant | revoke | erase | show`: what people allowed; and the group of the others.
 
 Commands write `consent-updates`; only the gate merges them into `consent`, and says on `consent-events` what it did.
 """
@@ -6,30 +6,31 @@ Commands write `consent-updates`; only the gate merges them into `consent`, and 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import click
 
 from pipeline.cli.app import DURATION, only, with_settings
-from pipeline.cli.consent_file import RefusedLine, Rows, businesses_of, rules_of, update_record
+from pipeline.cli.audit import audit
+from pipeline.cli.consent_file import businesses_of, rules_of, update_record
+from pipeline.cli.consent_history import history, person_of, proof
+from pipeline.cli.consent_import import import_
+from pipeline.cli.consent_report import report
 from pipeline.cli.output import Cell, SlowProgress, json_document, json_lines, line, note, table
 from pipeline.cli.reading import Reader, decoded, open_reader
-from pipeline.cli.writing import Outgoing, write_all, write_one
+from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import CATEGORIES, Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, EXIT_TIMED_OUT, ContractError
 from pipeline.records.codec import headers_for
 from pipeline.records.consent import Method
-from pipeline.records.request import normal_recipient
 from pipeline.streams.partition import partition_of
 
 UPDATES, CONSENT, EVENTS = "consent-updates", "consent", "consent-events"
 UPDATE_SCHEMA = "consent-update/1"
 METHODS: tuple[str, ...] = get_args(Method)
 ACTORS = ("user", "business", "system")
-MAX_REFUSED_SHOWN = 100
 WAIT_MS = 10_000
 
 _RESULTS: dict[str, tuple[str, str]] = {
@@ -41,7 +42,7 @@ _RESULTS: dict[str, tuple[str, str]] = {
 
 @click.group()
 def consent() -> None:
-    """Grant, revoke, show and import consent."""
+    """Grant, revoke, erase, show, prove, watch and import consent."""
 
 
 def _shared_options(command: Any) -> Any:
@@ -98,6 +99,7 @@ def grant(settings: Settings, **options: Any) -> int:
 )
 @click.option("--source", default="wapipe consent revoke", show_default=True, metavar="TEXT", help="Where.")
 @click.option("--actor", type=click.Choice(ACTORS), default="business", show_default=True, help="Who did it.")
+@click.option("--reason", metavar="TEXT", help="Why, for the audit-event.")
 @with_settings
 def revoke(settings: Settings, **options: Any) -> int:
     """Write that a person opted out; holds from the moment Kafka has it.
@@ -111,18 +113,53 @@ def revoke(settings: Settings, **options: Any) -> int:
     return _change(settings, "revoke", {**options, "expires_in_ms": None})
 
 
+@consent.command()
+@click.argument("recipient")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the audit-event, e.g. the number of the case.")
+@click.option("--at", metavar="TIME", help="Up to when consent is forgotten. Default: now.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--wait",
+    "wait_ms",
+    type=DURATION,
+    is_flag=False,
+    flag_value=WAIT_MS,
+    default=WAIT_MS,
+    show_default="10s",
+    help="Wait so long for the gate's answer; 0: only write.",
+)
+@click.option("--json", "is_json", is_flag=True, help="The gate's consent-event, or the update, as JSON.")
+@with_settings
+def erase(settings: Settings, yes: bool, **options: Any) -> int:
+    """Forget a person's consent, windows and suppressions; nothing is sent without a newer opt-in.
+
+    The gate removes them from its store and their topics, and refuses grants dated up to then. What was written to
+    event topics stays until their retention (README, "Personal data"). Exits 65 if refused, 75 without an answer.
+
+    \b
+    Example:
+      wapipe consent erase +15550109999 --reason "request of 2026-11-28"
+    """
+    person = person_of(options["recipient"])
+    if not yes:
+        click.confirm(f"Erase all consent of {person} for every business? This cannot be undone.", abort=True, err=True)
+    evidence = {"method": "other", "source": "wapipe consent erase", "text": None, "reference": None}
+    unused = {"business": "*", "categories": (), "purposes": (), "expires_in_ms": None, "update_id": None}
+    return _change(settings, "erase", {**options, **evidence, **unused, "actor": "business"})
+
+
 def _change(settings: Settings, action: str, options: Mapping[str, Any]) -> int:
     now_ms = unix_ms()
     business = options["business"]
     if business is None:
-        business = "*" if action == "revoke" else only("business", "--business", sorted(businesses_of(settings)))
+        business = "*" if action != "grant" else only("business", "--business", sorted(businesses_of(settings)))
     ends_ms = options["expires_in_ms"]
     value = {
         "update_id": options["update_id"] or f"cli-{uuid.uuid4().hex}",
         "recipient": options["recipient"],
         "business": business,
         "action": action,
-        "categories": list(options["categories"]) or ["*"],
+        "categories": [] if action == "erase" else list(options["categories"]) or ["*"],
         "purposes": list(options["purposes"]) or ["*"],
         "at": options["at"] or rfc3339(now_ms),
         "expires_at": None if ends_ms is None else rfc3339(now_ms + ends_ms),
@@ -134,13 +171,21 @@ def _change(settings: Settings, action: str, options: Mapping[str, Any]) -> int:
         for problem in exc.problems:
             note(problem, "bad")
         return EXIT_NEGATIVE
-    outgoing = Outgoing(UPDATES, update.recipient, raw, headers_for(UPDATE_SCHEMA))
+    outgoing = [Outgoing(UPDATES, update.recipient, raw, headers_for(UPDATE_SCHEMA))]
+    if action != "grant":
+        scope = {
+            "update_id": update.update_id,
+            "business": business,
+            "categories": update.categories,
+            "purposes": update.purposes,
+        }
+        outgoing.append(audit(action, f"recipient:{update.recipient}", reason=options["reason"], after=scope))
     with open_reader(settings) as reader:
         reader.partitions(UPDATES)
         # The end of the answers is taken before the update is written, so that its answer cannot be missed.
         if options["wait_ms"]:
             reader.follow_from_end(EVENTS)
-        write_one(settings, outgoing)
+        write_all(settings, outgoing)
         if not options["wait_ms"]:
             line(raw.decode() if options["is_json"] else update.update_id)
             return EXIT_DONE
@@ -176,10 +221,7 @@ def _answer(reader: Reader, update_id: str, wait_ms: int, *, is_json: bool) -> i
 @with_settings
 def show(settings: Settings, recipient: str, is_json: bool) -> int:
     """Show what holds for a person, with its evidence."""
-    try:
-        person = normal_recipient(recipient)
-    except ValueError as exc:
-        raise click.UsageError(f"RECIPIENT {exc}") from exc
+    person = person_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent") as progress:
         found = _consent_of(reader, person, progress)
     if is_json:
@@ -214,51 +256,7 @@ def _entry_row(entry: Mapping[str, Any]) -> tuple[Cell, ...]:
     return (*scope, (status, style), *("-" if entry.get(name) is None else str(entry[name]) for name in names))
 
 
-@consent.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
-@click.option("--json", "is_json", is_flag=True, help="Summary and refused lines as JSON.")
-@with_settings
-def import_(settings: Settings, file: Path, dry_run: bool, is_json: bool) -> int:
-    """Import grants from a .csv or .jsonl file.
-
-    Columns: recipient, business, categories, purposes, at, expires_at, method, source, text, reference; lists in CSV
-    are separated by ";". An optional column action takes grant (default) or revoke. The update's id is made from the
-    line's content: importing a file twice changes nothing. Refused lines are listed with their number; exits 65 if
-    there are any, after all the others have been written.
-    """
-    rules = rules_of(settings, unix_ms())
-    with SlowProgress("importing" if not dry_run else "checking") as progress:
-        rows = Rows(file, rules, progress.update)
-        if dry_run:
-            written = sum(1 for _ in rows)
-        else:
-            with open_reader(settings) as reader:
-                reader.partitions(UPDATES)
-            headers = headers_for(UPDATE_SCHEMA)
-            written = write_all(settings, (Outgoing(UPDATES, row.recipient, row.raw, headers) for row in rows))
-    _report(rows, written, dry_run=dry_run, is_json=is_json)
-    return EXIT_NEGATIVE if rows.refused_count else EXIT_DONE
-
-
-def _report(rows: Rows, written: int, *, dry_run: bool, is_json: bool) -> None:
-    refused: Sequence[RefusedLine] = rows.refused
-    if is_json:
-        listed = [{"line": bad.line, "reason": bad.reason} for bad in refused]
-        json_document(
-            {
-                "written": 0 if dry_run else written,
-                "good": written,
-                "refused": rows.refused_count,
-                "refused_lines": listed,
-            }
-        )
-        return
-    if refused:
-        table(
-            ("line", "refused because"), ((str(bad.line), (bad.reason, "bad")) for bad in refused[:MAX_REFUSED_SHOWN])
-        )
-        if rows.refused_count > MAX_REFUSED_SHOWN:
-            note(f"… and {rows.refused_count - MAX_REFUSED_SHOWN} more; --json lists up to {len(refused)}")
-    done = ("would be written", "wait") if dry_run else ("written", "good")
-    line(str(written), done, f"of {written + rows.refused_count}, {rows.refused_count} refused")
+consent.add_command(history)
+consent.add_command(import_)
+consent.add_command(proof)
+consent.add_command(report)

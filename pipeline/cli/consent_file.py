@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,15 @@ from typing import Any, NamedTuple
 import click
 import orjson
 
+from pipeline.cli.consent_columns import AS_THEY_ARE, COLUMNS, KNOWN, Columns
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.records.codec import MAX_RECORD_BYTES, check, decode_object, stable_id
 from pipeline.records.consent import ConsentUpdate, RefusalReason
 from pipeline.records.consent_rule import AHEAD_MAX_MS
 
-COLUMNS = (
-    "recipient", "business", "categories", "purposes", "at", "expires_at", "method", "source", "text", "reference",
-)  # fmt: skip
 REQUIRED = ("recipient", "business", "categories", "at", "method", "source")
 ACTIONS = ("grant", "revoke")
-KNOWN = frozenset((*COLUMNS, "action"))
 LIST_SEPARATOR = ";"
 MAX_REFUSED_KEPT = 10_000
 _SENTENCES: Mapping[RefusalReason, str] = {
@@ -156,6 +154,7 @@ class Rows:
         file: Ends in `.csv` (with a header) or `.jsonl`.
         rules: What each update is judged by.
         advance: Told bytes read and the file's size.
+        columns: What the file calls its columns, and what it leaves out.
 
     Attributes:
         refused: The first `MAX_REFUSED_KEPT` refused lines.
@@ -165,7 +164,10 @@ class Rows:
         UsageError: another kind of file, or a header without the columns that have to be there.
     """
 
-    def __init__(self, file: Path, rules: UpdateRules, advance: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, file: Path, rules: UpdateRules, advance: Callable[[int, int], None], columns: Columns = AS_THEY_ARE
+    ) -> None:
+        self._columns = columns
         self.refused: list[RefusedLine] = []
         self.refused_count = 0
         self._file = file
@@ -206,7 +208,7 @@ class Rows:
                 if not line.strip():
                     continue
                 try:
-                    yield number, decode_object(line, MAX_RECORD_BYTES)
+                    yield number, self._columns.read(decode_object(line.removeprefix(BOM_UTF8), MAX_RECORD_BYTES))
                 except DecodeError as exc:
                     self._refuse(number, str(exc))
 
@@ -228,16 +230,26 @@ class Rows:
                 if len(cells) > len(header):
                     self._refuse(number, f"{len(cells)} columns; the header has {len(header)}")
                 elif any(cells):
-                    yield number, dict(zip(header, map(str.strip, cells), strict=False))
+                    named = {n: c.strip() for n, c in zip(header, cells, strict=False) if n is not None}
+                    yield number, self._columns.filled(named)
 
-    def _header(self, reader: Iterator[list[str]]) -> list[str]:
+    def _header(self, reader: Iterator[list[str]]) -> list[str | None]:
         try:
-            header = [name.strip().lower() for name in next(reader, [])]
+            cells = next(reader, None)
         except csv.Error as exc:
             raise click.UsageError(f"{self._file}: not CSV: {exc}") from exc
-        problems = [f"column {name} is missing" for name in REQUIRED if name not in header]
-        problems += [f"column {name!r} is unknown" for name in header if name not in KNOWN]
-        problems += ["a column is there twice"] if len(set(header)) < len(header) else []
+        if not cells:
+            raise click.UsageError(f"{self._file}: is empty; the first line names the columns: {', '.join(COLUMNS)}")
+        header = [self._columns.ours(name) for name in cells]
+        given = {name for name in header if name is not None}
+        problems = [f"column {name} is missing" for name in REQUIRED if name not in given | set(self._columns.defaults)]
+        unknown = [name[:60] for name in given if name not in KNOWN]
+        problems += [f"column {name!r} is unknown (--ignore-unknown passes over it)" for name in sorted(unknown)]
+        theirs = {name.strip().lower() for name in cells}
+        problems += [f"--map: there is no column {name!r}" for name in self._columns.names if name not in theirs]
+        problems += ["a column is there twice"] if len(given) < sum(name is not None for name in header) else []
+        if len(cells) == 1 and any(mark in cells[0] for mark in ";\t|"):
+            problems = ["the columns are not separated by commas"]
         if problems:
             raise click.UsageError(f"{self._file}: {'; '.join(problems)}. Columns: {', '.join(COLUMNS)}")
         return header

@@ -96,7 +96,7 @@ class Gate:
         holds = Holds(settings, account, tiers)
         judges = Judges(
             RequestJudge(settings, partitions, consents, windows, suppressions, account, metrics, holds),
-            UpdateJudge(settings, partitions, consents, metrics),
+            UpdateJudge(settings, partitions, consents, windows, suppressions, metrics),
             InboundJudge(settings, partitions, windows, suppressions, metrics),
             consents,
             (consents, windows, suppressions),

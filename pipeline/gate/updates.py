@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 
-from pipeline.clock import rfc3339, steady_s
+from pipeline.clock import parse_rfc3339_ms, rfc3339, steady_s
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.confirmation import Confirmations
+from pipeline.gate.inbound import SUPPRESSIONS, WINDOW_SCHEMA, WINDOWS
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.routing import place_of
 from pipeline.gate.view import View
+from pipeline.gate.windows import wrote_since
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
 from pipeline.records.codec import check, decode_object, encode, require_schema, stable_id
-from pipeline.records.consent import ConsentUpdate
+from pipeline.records.consent import ConsentUpdate, Method
 from pipeline.records.consent_rule import Merged, merge
 from pipeline.records.request import normal_recipient
 from pipeline.records.returning import REROUTED_HEADER, TRUE
+from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +31,7 @@ CONSENT: Final = "consent"
 CONSENT_SCHEMA: Final = "consent/1"
 CONSENT_EVENTS: Final = "consent-events"
 CONSENT_EVENT_SCHEMA: Final = "consent-event/1"
+METHODS: Final = frozenset(get_args(Method))
 MAX_ECHO_CHARS: Final = 200
 MAX_ECHO_NAMES: Final = 20
 _INVALID: Final = Merged(None, False, "refused", "invalid", [], [])
@@ -39,9 +43,21 @@ class UpdateJudge:
     Args:
         partitions: Number of recipient partitions.
         consents: The `consent` table.
+        windows: The `service-windows` table.
+        suppressions: The `suppressions` table.
     """
 
-    def __init__(self, settings: Settings, partitions: int, consents: View, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        consents: View,
+        windows: View,
+        suppressions: View,
+        metrics: Metrics,
+    ) -> None:
+        self._windows = windows
+        self._suppressions = suppressions
         self._businesses = frozenset(number.business for number in settings.numbers.values())
         self._text = settings.policy.require_evidence_text
         self._partitions = partitions
@@ -88,13 +104,35 @@ class UpdateJudge:
         if merged.changed and merged.consent is not None:
             stored = self._consents.put(partition, key, merged.consent)
             outs.append(Out(CONSENT, key, encode(merged.consent), traced(CONSENT_SCHEMA, item), partition, stored))
+        if update.action == "erase" and merged.result == "applied":
+            outs += self._forget(item, update, min(update.at, item.timestamp_ms))
         if item.kind == "update":
+            self._count(update, merged)
             self._warn(update, merged)
             outs.append(_event_out(item, _told(update), merged))
             outs += self._confirmations.answer(item, update, merged)
         elif merged.changed:
             log.warning("consent_repaired", partition=partition, offset=item.offset, update_id=update.update_id)
         return outs
+
+    def _forget(self, item: Item, update: ConsentUpdate, at_ms: int) -> list[Out]:
+        """Tombstones for what else is stored of an erased person, unless it is newer than the erase."""
+        partition, key = item.tp[1], update.recipient.encode()
+        outs: list[Out] = []
+        windows, suppression = self._windows.get(partition, key), self._suppressions.get(partition, key)
+        if windows is not None and not wrote_since(windows, at_ms + 1):
+            stored = self._windows.put(partition, key, None)
+            outs.append(Out(WINDOWS, key, None, traced(WINDOW_SCHEMA, item), partition, stored))
+        if suppression is not None and parse_rfc3339_ms(suppression["at"]) <= at_ms:
+            stored = self._suppressions.put(partition, key, None)
+            outs.append(Out(SUPPRESSIONS, key, None, traced(SUPPRESSION_SCHEMA, item), partition, stored))
+        return outs
+
+    def _count(self, update: ConsentUpdate, merged: Merged) -> None:
+        if update.action == "revoke" and merged.changed:
+            taken = {entry["method"] for entry in merged.before if entry["status"] == "granted"}
+            for method in taken:
+                self._metrics.consent_opt_outs.labels(method if method in METHODS else "unknown").inc()
 
     def _warn(self, update: ConsentUpdate, merged: Merged) -> None:
         if self._text != "warn" or update.action != "grant" or merged.result != "applied":

@@ -38,8 +38,8 @@ class Merged(NamedTuple):
         changed: Whether `consent` differs from what was given.
         result: As the consent-event says it.
         reason: Of a refusal, else None.
-        before: The entries that the update is about, as they were.
-        after: The same, as they are now.
+        before: The entries that the update is about, as they were; of a revoke, every grant that it takes.
+        after: The entries that the update names, as they are now.
     """
 
     consent: Consent | None
@@ -162,6 +162,26 @@ def _is_lifted(entry: Entry, entries: Collection[Entry]) -> bool:
     )
 
 
+def taken_by(consent: Mapping[str, Any] | None, update: ConsentUpdate, at_ms: int) -> list[Entry]:
+    """The grants in force that a revoke takes, those of a narrower scope included; none for another action.
+
+    Args:
+        at_ms: When the revoke was said, milliseconds since 1970.
+    """
+    if consent is None or update.action != "revoke":
+        return []
+    return [
+        entry
+        for entry in consent["entries"]
+        if entry["status"] == "granted"
+        and update.business in (entry["business"], ANY)
+        and (ANY in update.categories or entry["category"] in update.categories)
+        and (ANY in update.purposes or entry["purpose"] in update.purposes)
+        and parse_rfc3339_ms(entry["at"]) // 1000 <= at_ms // 1000
+        and standing(consent, entry["business"], entry["category"], entry["purpose"], at_ms).kind == "granted"
+    ]
+
+
 def rank(entry: Mapping[str, Any]) -> Rank:
     """Order of two entries of one scope: whole seconds, then a revoke; the rest only makes the order total."""
     at_ms = parse_rfc3339_ms(entry["at"])
@@ -221,6 +241,7 @@ def _put(consent: Mapping[str, Any] | None, update: ConsentUpdate, at_ms: int, e
             return _unchanged(consent, "refused", "invalid")
         incoming = {_scope(entry): entry for entry in _entries(update, at_ms, [ANY])}
     before = [entries[scope] for scope in incoming if scope in entries]
+    before += [entry for entry in taken_by(consent, update, at_ms) if _scope(entry) not in incoming]
     changed, known = False, True
     for scope, entry in incoming.items():
         there = entries.get(scope)

@@ -128,7 +128,9 @@ def test_opt_outs_can_be_imported_without_evidence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "names"),
     [
-        ("", "column recipient is missing"),
+        ("", "is empty"),
+        ("recipient;business;at", "not separated by commas"),
+        (HEADER.replace("recipient,", ""), "column recipient is missing"),
         (HEADER.replace("source,", ""), "column source is missing"),
         (HEADER + ",phone", "'phone' is unknown"),
         (HEADER + ",text", "twice"),

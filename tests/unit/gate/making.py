@@ -130,7 +130,9 @@ class Tables:
             self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.account, self.metrics,
             Holds(self.settings, self.account, self.tiers),
         )  # fmt: skip
-        self.updates = UpdateJudge(self.settings, PARTITIONS, self.consents, self.metrics)
+        self.updates = UpdateJudge(
+            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.metrics
+        )
         self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.suppressions, self.metrics)
         tables = (self.consents, self.windows, self.suppressions)
         self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, tables)

@@ -219,3 +219,48 @@ def test_warning_about_missing_text_changes_nothing() -> None:
     assert {out.topic for out in warned} == {"consent", "consent-events"}
     (refused,) = Tables(policy={"require_evidence_text": "reject"}).updates.apply(item("update", bare))
     assert body(refused)["reason"] == "evidence_missing"
+
+
+def test_erase_forgets_windows_and_suppressions_that_are_not_newer() -> None:
+    """An erase leaves tombstones for what else is stored of the person; a window opened after it stays."""
+    for opened_at, is_forgotten in (("2026-11-22T09:00:00.000Z", True), ("2026-11-22T09:59:30.000Z", False)):
+        tables = Tables()
+        window = {"opened_at": opened_at, "until": "2026-11-23T09:00:00.000Z", "message_id": None}
+        tables.windows.put(HOME, KEY, {"recipient": ADA, "windows": {NUMBER: window}})
+        suppression = {"recipient": ADA, "reason": "blocked", "until": None, "at": "2026-11-21T08:00:00.000Z"}
+        tables.suppressions.put(HOME, KEY, suppression)
+        erase = making.update(action="erase", business="*", categories=[], at="2026-11-22T09:59:00.000Z")
+        outs = by_topic(tables.updates.apply(item("update", erase)))
+        assert outs["suppressions"].value is None
+        assert tables.suppressions.get(HOME, KEY) is None
+        assert ("service-windows" in outs) == is_forgotten
+        assert (tables.windows.get(HOME, KEY) is None) == is_forgotten
+
+
+def test_opt_out_is_counted_by_the_method_of_the_opt_in_it_took() -> None:
+    """A wide revoke tells the narrow grants that it takes, and counts once under their method, repeats not at all."""
+    tables = Tables()
+    tables.grant()
+    stop = making.update(
+        update_id="stop", action="revoke", business="*", categories=["*"], at="2026-11-21T08:00:00Z", evidence=...
+    )
+    told = body(by_topic(tables.updates.apply(item("update", stop)))["consent-events"])
+    assert [entry["update_id"] for entry in told["before"]] == ["u-1"]
+    tables.updates.apply(item("update", stop))
+    tables.updates.apply(item("update", {**stop, "update_id": "again", "at": "2026-11-21T09:00:00Z"}))
+    counter = tables.metrics.consent_opt_outs.labels("checkbox")
+    assert counter._value.get() == 1
+
+
+def test_evidence_is_never_logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a good nor a refused update leaves the person's words or number in a log line."""
+    tables = Tables(policy={"require_evidence_text": "warn"})
+    secret = {"method": "qr", "actor": "user", "source": "secret-source", "reference": "secret-reference"}
+    tables.grant(evidence=secret)
+    tables.grant(evidence={**secret, "actor": "business"}, update_id="u-2")
+    tables.updates.apply(item("remerge", making.update(evidence=secret, update_id="u-3", at="2026-11-21T08:00:00Z")))
+    printed = capsys.readouterr()
+    logged = caplog.text + printed.out + printed.err
+    assert "grant_without_text" in logged
+    assert "secret" not in logged
+    assert ADA not in logged

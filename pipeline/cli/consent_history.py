@@ -1,0 +1,169 @@
+"""`wapipe consent history | proof`: how a person's consent came to be, and what one message rested on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from pipeline.cli.app import with_settings
+from pipeline.cli.consent_proof import Proof, proof_of, sort_key
+from pipeline.cli.output import Cell, SlowProgress, clean, json_document, line, note, table
+from pipeline.cli.reading import Advance, Reader, decoded, open_reader
+from pipeline.config import Settings
+from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
+from pipeline.records.request import normal_recipient
+from pipeline.streams.partition import partition_of
+
+EVENTS = "consent-events"
+OUTBOUND = "outbound-events"
+ENTRANCES = ("outbound-requests-urgent", "outbound-requests")
+MAX_EVENTS = 10_000
+STYLES = {"applied": "good", "ignored_older": "wait", "refused": "bad"}
+
+
+def person_of(recipient: str) -> str:
+    """The recipient in normal form.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return normal_recipient(recipient)
+    except ValueError as exc:
+        raise click.UsageError(f"RECIPIENT {exc}") from exc
+
+
+@click.command()
+@click.argument("recipient")
+@click.option("--json", "is_json", is_flag=True, help="The consent-events as JSON.")
+@with_settings
+def history(settings: Settings, recipient: str, is_json: bool) -> int:
+    """Show every grant, revoke and erase of a person, and what became of it. Exits 65 if there is none."""
+    person = person_of(recipient)
+    with open_reader(settings) as reader, SlowProgress("reading consent-events") as progress:
+        events = events_of(reader, person, progress.update)
+    if is_json:
+        json_document({"recipient": person, "events": events})
+    elif events:
+        _table(events)
+    if not events:
+        note(f"{EVENTS} tells nothing of {person}: no update came, or its retention has passed", "wait")
+        return EXIT_NEGATIVE
+    return EXIT_DONE
+
+
+@click.command()
+@click.argument("request_id")
+@click.option("--from", "number", metavar="NUMBER", help="The sending number, if several used this request id.")
+@click.option("--json", "is_json", is_flag=True, help="Everything that was found, as JSON.")
+@with_settings
+def proof(settings: Settings, request_id: str, number: str | None, is_json: bool) -> int:
+    """Show what a message rested on: request, decision, the consent with its evidence, and every later change.
+
+    Says what is missing, e.g. because a topic's retention has passed. Exits 65 if nothing is known of the message.
+    """
+
+    def is_it(value: Mapping[str, Any], key: str) -> bool:
+        return value.get("request_id") == request_id and (number is None or value.get(key) == number)
+
+    with open_reader(settings) as reader, SlowProgress("reading events") as progress:
+        decisions = _found(reader, OUTBOUND, lambda value: is_it(value, "number"), progress.update)
+        requests = [
+            value
+            for topic in ENTRANCES
+            for value in _found(reader, topic, lambda value: is_it(value, "from"), progress.update)
+        ]
+        numbers = {v.get("number") for v in decisions} | {v.get("from") for v in requests}
+        if len(numbers) > 1:
+            raise click.UsageError(f"several numbers used this id: {', '.join(map(str, numbers))}; choose with --from")
+        person = _person(decisions, requests)
+        events = events_of(reader, person, progress.update) if person is not None else []
+    found = proof_of(requests, decisions, events)
+    if is_json:
+        json_document(found._asdict())
+    elif decisions or requests:
+        _print(found)
+    if not decisions and not requests:
+        note(f"nothing is known of {request_id}: no such request, or its retention has passed", "wait")
+        return EXIT_NEGATIVE
+    return EXIT_DONE
+
+
+def events_of(reader: Reader, person: str, advance: Advance) -> list[dict[str, Any]]:
+    """A person's consent-events, oldest first.
+
+    Raises:
+        UsageError: more than `MAX_EVENTS`.
+    """
+    home = partition_of(person, reader.partitions(EVENTS))
+    found: dict[str, dict[str, Any]] = {}
+    for row in reader.to_end(EVENTS, partitions=[home], advance=advance):
+        if row.key != person.encode():
+            continue
+        event = decoded(row)
+        if event is not None:
+            # A re-written event has the same id: it is told once.
+            found[str(event.get("event_id"))] = event
+        if len(found) > MAX_EVENTS:
+            raise click.UsageError(f"more than {MAX_EVENTS} consent-events of one person")
+    return sorted(found.values(), key=sort_key)
+
+
+def _found(reader: Reader, topic: str, is_wanted: Any, advance: Advance) -> list[dict[str, Any]]:
+    values = (decoded(row) for row in reader.to_end(topic, advance=advance))
+    return [value for value in values if value is not None and is_wanted(value)]
+
+
+def _person(decisions: list[dict[str, Any]], requests: list[dict[str, Any]]) -> str | None:
+    for value in (*(d.get("recipient") for d in decisions), *(r.get("to") for r in requests)):
+        try:
+            return normal_recipient(value)
+        except ValueError:
+            continue
+    return None
+
+
+def _table(events: list[dict[str, Any]]) -> None:
+    columns = (
+        "recorded", "said at", "action", "business", "categories", "purposes", "result", "method", "source", "text",
+        "reference", "update",
+    )  # fmt: skip
+    table(columns, map(_row, events))
+
+
+def _row(event: Mapping[str, Any]) -> tuple[Cell, ...]:
+    evidence = event.get("evidence") or {}
+    result = str(event.get("result"))
+    told = f"{result}: {event['reason']}" if event.get("reason") else result
+    lists = (",".join(map(str, event.get(name) or ())) or "-" for name in ("categories", "purposes"))
+    return (
+        *(clean(event.get(name)) for name in ("recorded_at", "at", "action", "business")),
+        *lists,
+        (told, STYLES.get(result, "plain")),
+        *(clean(evidence.get(name)) for name in ("method", "source", "text", "reference")),
+        clean(event.get("update_id")),
+    )  # fmt: skip
+
+
+def _print(found: Proof) -> None:
+    if found.request is not None:
+        told = (f"{name}={found.request.get(name)}" for name in ("request_id", "from", "to", "category", "purpose"))
+        line(("request", "dim"), *told)
+    table(
+        ("time", "stage", "event", "reason", "consent update"),
+        (
+            (*(clean(event.get(name)) for name in ("at", "stage", "type", "reason")),
+             clean((event.get("consent") or {}).get("update_id")))
+            for event in found.decisions
+        ),
+    )  # fmt: skip
+    if found.rested_on is not None:
+        line(("rested on", "dim"))
+        _table([found.rested_on])
+    if found.later:
+        line(("later changes", "dim"))
+        _table(found.later)
+    for sentence in found.missing:
+        note(sentence, "wait")

@@ -1,0 +1,92 @@
+"""`wapipe consent import`: opt-ins of another system, from a file to `consent-updates`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pipeline.cli.app import with_settings
+from pipeline.cli.consent_columns import columns_of
+from pipeline.cli.consent_file import RefusedLine, Rows, rules_of
+from pipeline.cli.output import SlowProgress, json_document, line, note, table
+from pipeline.cli.reading import open_reader
+from pipeline.cli.writing import Outgoing, write_all
+from pipeline.clock import unix_ms
+from pipeline.config import Settings
+from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
+from pipeline.records.codec import headers_for
+
+UPDATES = "consent-updates"
+UPDATE_SCHEMA = "consent-update/1"
+MAX_REFUSED_SHOWN = 100
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--map", "mapped", multiple=True, metavar="COLUMN=NAME", help="Take COLUMN from the file's NAME. Repeatable."
+)
+@click.option("--default", "defaults", multiple=True, metavar="COLUMN=VALUE", help="Where a line has none. Repeatable.")
+@click.option("--ignore-unknown", is_flag=True, help="Pass over columns that are not known.")
+@click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
+@click.option("--json", "is_json", is_flag=True, help="Summary and refused lines as JSON.")
+@with_settings
+def import_(
+    settings: Settings,
+    file: Path,
+    mapped: tuple[str, ...],
+    defaults: tuple[str, ...],
+    ignore_unknown: bool,
+    dry_run: bool,
+    is_json: bool,
+) -> int:
+    """Import grants from a .csv or .jsonl file.
+
+    Columns: recipient, business, categories, purposes, at, expires_at, method, source, text, reference; lists in CSV
+    are separated by ";". An optional column action takes grant (default) or revoke. The update's id is made from the
+    line's content: importing a file twice changes nothing. Refused lines are listed with their number; exits 65 if
+    there are any, after all the others have been written. An import that was cut short is simply run again.
+
+    \b
+    Example, for a file with the columns phone and signed_up:
+      wapipe consent import people.csv --map recipient=phone --map at=signed_up --default business=acme \\
+        --default categories=marketing --default method=checkbox --default source=https://shop.example
+    """
+    columns = columns_of(mapped, defaults, ignores_unknown=ignore_unknown)
+    rules = rules_of(settings, unix_ms())
+    with SlowProgress("importing" if not dry_run else "checking") as progress:
+        rows = Rows(file, rules, progress.update, columns)
+        if dry_run:
+            written = sum(1 for _ in rows)
+        else:
+            with open_reader(settings) as reader:
+                reader.partitions(UPDATES)
+            headers = headers_for(UPDATE_SCHEMA)
+            written = write_all(settings, (Outgoing(UPDATES, row.recipient, row.raw, headers) for row in rows))
+    _report(rows, written, dry_run=dry_run, is_json=is_json)
+    return EXIT_NEGATIVE if rows.refused_count else EXIT_DONE
+
+
+def _report(rows: Rows, written: int, *, dry_run: bool, is_json: bool) -> None:
+    refused: Sequence[RefusedLine] = rows.refused
+    if is_json:
+        listed = [{"line": bad.line, "reason": bad.reason} for bad in refused]
+        json_document(
+            {
+                "written": 0 if dry_run else written,
+                "good": written,
+                "refused": rows.refused_count,
+                "refused_lines": listed,
+            }
+        )
+        return
+    if refused:
+        table(
+            ("line", "refused because"), ((str(bad.line), (bad.reason, "bad")) for bad in refused[:MAX_REFUSED_SHOWN])
+        )
+        if rows.refused_count > MAX_REFUSED_SHOWN:
+            note(f"… and {rows.refused_count - MAX_REFUSED_SHOWN} more; --json lists up to {len(refused)}")
+    done = ("would be written", "wait") if dry_run else ("written", "good")
+    line(str(written), done, f"of {written + rows.refused_count}, {rows.refused_count} refused")

@@ -15,12 +15,13 @@ from pipeline.ingress.names import NumberNames
 from pipeline.ingress.states import States
 from pipeline.metrics import Metrics
 from pipeline.records.account import SCHEMA as ACCOUNT_SCHEMA
+from pipeline.records.alias import id_of, links_header
 from pipeline.records.codec import Headers, encode, headers_for
 from pipeline.records.deadletter import dead_letter_headers
 from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.inbound import SCHEMA as INBOUND_SCHEMA
-from pipeline.records.request import normal_recipient
 from pipeline.records.withdrawal import revoke
+from pipeline.whatsapp.aliases import links_of
 from pipeline.whatsapp.codes import code_row
 from pipeline.whatsapp.news import news_of
 from pipeline.whatsapp.optout import OptOut, opt_out_of
@@ -148,7 +149,9 @@ class Translator:
         event["number"] = event["number"] or self._names.number_of(event)
         for key, state in self._states.renew(news_of(event)).items():
             result.records.append(Outgoing(self._account, key, encode(state), headers_for(ACCOUNT_SCHEMA)))
-        headers = headers_for(INBOUND_SCHEMA, extra=[(KIND_HEADER, kind_of(event))])
+        links = links_of(event)
+        named = [links_header(links)] if links else []
+        headers = headers_for(INBOUND_SCHEMA, extra=[(KIND_HEADER, kind_of(event)), *named])
         result.records.append(Outgoing(self._inbound, _key_of(event), _bounded(event), headers))
 
     def _add_opt_out(self, result: Webhook, event: Mapping[str, Any], opt_out: OptOut, recipient: str | None) -> None:
@@ -167,7 +170,13 @@ class Translator:
             source=event["message_id"] or event["event_id"],
             reference=event["event_id"],
         )
-        result.records.append(Outgoing(self._updates, recipient, encode(update), headers_for(CONSENT_UPDATE_SCHEMA)))
+        headers = headers_for(CONSENT_UPDATE_SCHEMA)
+        result.records.append(Outgoing(self._updates, recipient, encode(update), headers))
+        other = id_of(event["user_id"])
+        if other is not None and other != recipient:
+            # Nobody may know by now that the two are one person, and upstream may write to either.
+            update |= {"update_id": f"{update['update_id']}-user", "recipient": other}
+            result.records.append(Outgoing(self._updates, other, encode(update), headers))
         result.opt_outs.append(opt_out.way)
 
     def _dead_letter(self, raw: bytes, now_ms: int, number: str | None, code: str, message: str) -> Outgoing:
@@ -210,10 +219,7 @@ def _verified_state(number: str, now_ms: int) -> dict[str, Any]:
 
 def _recipient_of(event: Mapping[str, Any]) -> str | None:
     """The person as records are keyed; None for a group, or if nothing names the person."""
-    try:
-        return normal_recipient(event["recipient"])
-    except ValueError:
-        return None
+    return id_of(event["recipient"])
 
 
 def _key_of(event: Mapping[str, Any]) -> str:

@@ -233,7 +233,7 @@ class Finish:
 
     async def withdraw(self, lane: Lane, job: Job) -> None:
         """The API said that this person stopped marketing messages: that is an opt-out like any other."""
-        request, at = job.message.record["request"], self.event(job, "failed", reason="api_rejected")["at"]
+        at = self.event(job, "failed", reason="api_rejected")["at"]
         update = revoke(
             f"sender-131050-{lane.number}-{job.message.request_id}",
             job.message.recipient,
@@ -244,7 +244,7 @@ class Finish:
             source="whatsapp",
         )
         topic = self._ctx.settings.topic("consent-updates")
-        await self._ctx.write(lane, topic, encode(update), request["to"], headers_for("consent-update/1"))
+        await self._ctx.write(lane, topic, encode(update), job.message.recipient, headers_for("consent-update/1"))
 
     async def suppress(self, lane: Lane, job: Job, code: int | None) -> None:
         """The API said that this person cannot or must not be reached: nothing more goes there, if the code says so."""

@@ -69,7 +69,7 @@ class Posting:
 
             message = job.message
             callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
-            body = lane.profile.render(message.record["request"]["message"], message.recipient, callback)
+            body = lane.profile.render(message.record["request"]["message"], message.to, callback)
             endpoint = self._ctx.access.newest(lane.number, lane.endpoint)
             answer = await self._ctx.client.post(endpoint.url, endpoint.headers, body, last_check)
         except KafkaException:

@@ -11,6 +11,7 @@ from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.item import Item, Kind, Out
+from pipeline.gate.people import People
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.updates import UpdateJudge
@@ -18,6 +19,7 @@ from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
 from pipeline.gate.worker import Judges
 from pipeline.metrics import Metrics
+from pipeline.records.alias import is_alias
 from pipeline.records.codec import check
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.consent_rule import is_consent
@@ -114,7 +116,7 @@ class Tables:
     def __init__(self, **sections: Any) -> None:
         self.settings = settings(**sections)
         self.stored: dict[str, dict[tuple[int, bytes], bytes]] = {
-            "consent": {}, "service-windows": {}, "suppressions": {},
+            "consent": {}, "service-windows": {}, "suppressions": {}, "recipient-aliases": {},
         }  # fmt: skip
         self.applied = dict.fromkeys(self.stored, -1)
         self.metrics = Metrics()
@@ -122,12 +124,14 @@ class Tables:
         self.consents = self._view("consent", is_consent)
         self.windows = self._view("service-windows", is_windows)
         self.suppressions = self._view("suppressions", is_suppression)
+        self.aliases = self._view("recipient-aliases", is_alias)
+        self.people = People(PARTITIONS, self.aliases, self.consents)
         self.requests = RequestJudge(
-            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.account, self.metrics
+            self.settings, self.consents, self.windows, self.suppressions, self.account, self.people, self.metrics
         )
-        self.updates = UpdateJudge(self.settings, PARTITIONS, self.consents, self.metrics)
-        self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.suppressions, self.metrics)
-        tables = (self.consents, self.windows, self.suppressions)
+        self.updates = UpdateJudge(self.settings, self.consents, self.people, self.metrics)
+        self.inbound = InboundJudge(self.settings, self.windows, self.suppressions, self.people, self.metrics)
+        tables = (self.consents, self.windows, self.suppressions, self.aliases)
         self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, tables)
 
     def _view(self, name: str, is_sound: Callable[[Mapping[str, Any]], bool]) -> View:

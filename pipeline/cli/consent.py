@@ -15,6 +15,7 @@ import click
 from pipeline.cli.app import DURATION, only, with_settings
 from pipeline.cli.consent_file import RefusedLine, Rows, businesses_of, rules_of, update_record
 from pipeline.cli.output import Cell, SlowProgress, json_document, json_lines, line, note, table
+from pipeline.cli.people import person_of
 from pipeline.cli.reading import Reader, decoded, open_reader
 from pipeline.cli.writing import Outgoing, write_all, write_one
 from pipeline.clock import rfc3339, steady_s, unix_ms
@@ -181,10 +182,13 @@ def show(settings: Settings, recipient: str, is_json: bool) -> int:
     except ValueError as exc:
         raise click.UsageError(f"RECIPIENT {exc}") from exc
     with open_reader(settings) as reader, SlowProgress("reading consent") as progress:
-        found = _consent_of(reader, person, progress)
+        known = person_of(reader, [person], progress.update)
+        found, person = _consent_of(reader, known.key, progress), known.key
     if is_json:
         json_document(found or {"recipient": person, "entries": [], "erased_at": None, "updated_at": None})
         return EXIT_DONE
+    if known.numbers:
+        note(f"the same person had or has {', '.join(known.numbers)}: what they take back there ends here, too")
     entries = found.get("entries", []) if found else []
     if entries:
         columns = ("business", "category", "purpose", "status", "since", "expires", "method", "source", "update")

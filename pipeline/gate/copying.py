@@ -12,7 +12,7 @@ from typing import Any, Final
 from pipeline.records.codec import stable_id
 from pipeline.records.consent import ConsentUpdate
 
-MAX_CARRIED: Final = 8
+MAX_CARRIED: Final = 16
 """Numbers that one person has left behind: an opt-out is carried through so many."""
 _ALL: Final = ["*"]
 

@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
+from pipeline.gate.copying import MAX_CARRIED
 from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.people import Found
 from pipeline.gate.requests import Prepared, Wait
 from pipeline.records.account import Alias
-from pipeline.records.alias import MAX_IDS, Link, link_header, links_header, person_header
+from pipeline.records.alias import MAX_HOPS, MAX_IDS, Link, link_header, links_header, person_header
 from pipeline.records.codec import Record, check
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.inbound import InboundEvent
@@ -209,6 +210,7 @@ def test_grant_follows_to_the_new_number_and_not_back() -> None:
     world.links(Link(ADA, NEW, "number"))
     assert world.write_to(NEW) == ("queued", None)
     world.update(NEW, update_id="m-new", categories=["marketing"])
+    world.links(Link(ADA, NEW, "number"))
     world.update(ADA, update_id="m-old", categories=["service"], at="2026-11-22T09:59:00.000Z")
     assert [category for category, *_ in world.statuses(ADA)] == ["service", "utility"]
     assert [category for category, *_ in world.statuses(NEW)] == ["marketing", "utility"]
@@ -248,8 +250,35 @@ def test_number_taken_back_is_no_endless_circle() -> None:
     world = granted(ADA, NEW)
     world.links(Link(ADA, NEW, "number"))
     world.links(Link(NEW, ADA, "number"), key=NEW)
+    world.told.clear()
     world.stop(ADA)
+    assert [out.key for out in world.told if out.topic == "consent-updates"] == [NEW]
     assert world.write_to(NEW) == world.write_to(ADA) == ("rejected", "consent_withdrawn")
+
+
+def test_copies_of_an_opt_out_are_bounded() -> None:
+    """What has been carried through very many numbers goes no further, whoever wrote the header."""
+    tables = Tables()
+    record = {"alias": ADA, "recipient": NEW, "kind": "number", "at": STOP_AT, "ids": []}
+    tables.aliases.put(partition_of(ADA, PARTITIONS), ADA.encode(), record)
+    stop = making.update(action="revoke", categories=["*"])
+    for count, is_copied in ((MAX_CARRIED - 1, True), (MAX_CARRIED, False)):
+        headers = [("wapipe-copied", b" ".join(b"1555010%04d" % index for index in range(count)))]
+        outs = tables.updates.apply(making.item("update", stop, headers=headers))
+        assert ("consent-updates" in {out.topic for out in outs}) is is_copied
+
+
+def test_what_follows_from_a_link_is_bounded() -> None:
+    """A link that came over very many steps is written, and leads to no other."""
+    for hops, follows in ((0, True), (MAX_HOPS, False)):
+        tables = Tables()
+        record = {"alias": USER, "recipient": ADA, "kind": "user_id", "at": STOP_AT, "ids": [NEXT]}
+        tables.aliases.put(partition_of(USER, PARTITIONS), USER.encode(), record)
+        link = Link(USER, NEW, "user_id", hops)
+        place = partition_of(USER, PARTITIONS)
+        moved = making.item("inbound", {}, key=USER.encode(), partition=place, headers=[link_header(link)])
+        told = {out.key for out in tables.inbound.apply(moved) if out.topic == "inbound-events"}
+        assert told == ({ADA, NEXT, NEW} if follows else {NEW})
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
@@ -261,6 +290,10 @@ def test_user_ids_in_a_row_lead_to_the_number(order: tuple[int, int, int]) -> No
     for index in order:
         world.links(links[index])
     assert [world.write_to(one) for one in ids] == [("queued", None)] * 3
+    world.write_to(ADA)
+    ready = body(next(out for out in world.told if out.topic == "ready-normal"))
+    assert set(ready["aliases"]) == set(ids), "the sender knows all of them"
+    assert {(world.alias(one) or {})["recipient"] for one in ids} == {ADA}
     world.stop(ids[2])
     assert [world.write_to(one) for one in (ADA, *ids)] == [("rejected", "consent_withdrawn")] * 4
 

@@ -298,6 +298,17 @@ def test_user_ids_in_a_row_lead_to_the_number(order: tuple[int, int, int]) -> No
     assert [world.write_to(one) for one in (ADA, *ids)] == [("rejected", "consent_withdrawn")] * 4
 
 
+def test_user_id_that_leads_to_a_number_keeps_doing_so() -> None:
+    """Told with another user id, it does not leave its number for a moment: the other one is led there, too."""
+    world = granted(ADA)
+    world.links(Link(NEXT, ADA, "user_id"))
+    world.told.clear()
+    world.links(Link(NEXT, USER, "user_id"))
+    written = [out.key for out in world.told if out.topic == "recipient-aliases"]
+    assert NEXT.encode() not in written
+    assert (world.alias(USER) or {})["recipient"] == ADA
+
+
 def test_user_ids_that_name_each_other_are_no_endless_circle() -> None:
     """Two ids told as aliases of each other end as one person."""
     world = granted(USER)

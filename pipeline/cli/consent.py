@@ -14,10 +14,11 @@ import click
 from pipeline.cli.app import DURATION, only, with_settings
 from pipeline.cli.audit import audit
 from pipeline.cli.consent_file import businesses_of, rules_of, update_record
-from pipeline.cli.consent_history import history, person_of, proof
+from pipeline.cli.consent_history import history, proof, recipient_of
 from pipeline.cli.consent_import import import_
 from pipeline.cli.consent_report import report
 from pipeline.cli.output import Cell, SlowProgress, json_document, json_lines, line, note, table
+from pipeline.cli.people import person_of
 from pipeline.cli.reading import Reader, decoded, open_reader
 from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import rfc3339, steady_s, unix_ms
@@ -140,7 +141,7 @@ def erase(settings: Settings, yes: bool, **options: Any) -> int:
     Example:
       wapipe consent erase +15550109999 --reason "request of 2026-11-28"
     """
-    person = person_of(options["recipient"])
+    person = recipient_of(options["recipient"])
     if not yes:
         click.confirm(f"Erase all consent of {person} for every business? This cannot be undone.", abort=True, err=True)
     evidence = {"method": "other", "source": "wapipe consent erase", "text": None, "reference": None}
@@ -221,12 +222,15 @@ def _answer(reader: Reader, update_id: str, wait_ms: int, *, is_json: bool) -> i
 @with_settings
 def show(settings: Settings, recipient: str, is_json: bool) -> int:
     """Show what holds for a person, with its evidence."""
-    person = person_of(recipient)
+    person = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent") as progress:
-        found = _consent_of(reader, person, progress)
+        known = person_of(reader, [person], progress.update)
+        found, person = _consent_of(reader, known.key, progress), known.key
     if is_json:
         json_document(found or {"recipient": person, "entries": [], "erased_at": None, "updated_at": None})
         return EXIT_DONE
+    if known.numbers:
+        note(f"the same person had or has {', '.join(known.numbers)}: what they take back there ends here, too")
     entries = found.get("entries", []) if found else []
     if entries:
         columns = ("business", "category", "purpose", "status", "since", "expires", "method", "source", "update")

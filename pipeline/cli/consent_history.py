@@ -10,6 +10,7 @@ import click
 from pipeline.cli.app import with_settings
 from pipeline.cli.consent_proof import Proof, proof_of, sort_key
 from pipeline.cli.output import Cell, SlowProgress, clean, json_document, line, note, table
+from pipeline.cli.people import person_of
 from pipeline.cli.reading import Advance, Reader, decoded, open_reader
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
@@ -23,7 +24,7 @@ MAX_EVENTS = 10_000
 STYLES = {"applied": "good", "ignored_older": "wait", "refused": "bad"}
 
 
-def person_of(recipient: str) -> str:
+def recipient_of(recipient: str) -> str:
     """The recipient in normal form.
 
     Raises:
@@ -41,8 +42,9 @@ def person_of(recipient: str) -> str:
 @with_settings
 def history(settings: Settings, recipient: str, is_json: bool) -> int:
     """Show every grant, revoke and erase of a person, and what became of it. Exits 65 if there is none."""
-    person = person_of(recipient)
+    asked = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent-events") as progress:
+        person = person_of(reader, [asked], progress.update).key
         events = events_of(reader, person, progress.update)
     if is_json:
         json_document({"recipient": person, "events": events})
@@ -79,6 +81,8 @@ def proof(settings: Settings, request_id: str, number: str | None, is_json: bool
         if len(numbers) > 1:
             raise click.UsageError(f"several numbers used this id: {', '.join(map(str, numbers))}; choose with --from")
         person = _person(decisions, requests)
+        if person is not None:
+            person = person_of(reader, [person], progress.update).key
         events = events_of(reader, person, progress.update) if person is not None else []
     found = proof_of(requests, decisions, events)
     if is_json:

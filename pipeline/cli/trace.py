@@ -10,11 +10,13 @@ import click
 from pipeline.cli.account import account_states, wait_sentence
 from pipeline.cli.app import DURATION, with_settings
 from pipeline.cli.output import Cell, SlowProgress, clock_time, json_document, line, note, table
+from pipeline.cli.people import person_of
 from pipeline.cli.reading import Reader, Row, decoded, open_reader
 from pipeline.cli.timeline import Origin, Step, as_json, describe, in_order, step_of, unfinished
 from pipeline.clock import rfc3339, unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
+from pipeline.records.canonical import canonical, is_name
 from pipeline.records.request import normal_recipient
 from pipeline.streams.partition import partition_of
 
@@ -107,29 +109,36 @@ class _Search:
             return []
         # Webhooks name the person by WhatsApp's id, which may differ from the number that was written to. On v1 they
         # carry no request id: the message id joins them.
-        people = {name for s in steps for name in (s.event.get("recipient"), s.event.get("wa_id"), s.event.get("to"))}
+        named = {name for step in steps for name in _names(step.event)}
+        # Of a user id the webhooks may have come under the number; to a number they come under the number.
+        people = self._known_as(named) if any(map(is_name, named)) else named | set(map(canonical, named))
         message_ids = {step.event.get("message_id") for step in steps} - {None}
 
         def belongs(event: Mapping[str, Any]) -> bool:
             return is_it(event) or event.get("message_id") in message_ids
 
-        steps += self._read("inbound-events", "inbound", belongs, people - {None})
+        steps += self._read("inbound-events", "inbound", belongs, people)
         if any(step.origin == "inbound" and step.kind == "failed" for step in steps):
             # What WhatsApp gave up names its request only where the API echoes callback data.
-            steps += self._read("outbound-events", "outbound", belongs, people - {None})
+            steps += self._read("outbound-events", "outbound", belongs, people)
         return steps
 
     def by_recipient(self, recipient: str) -> list[Step]:
         """Steps of all messages to and from one person."""
         steps: list[Step] = []
+        people = self._known_as({recipient})
         for topic in ENTRANCES:
-            steps += self._read(topic, "request", lambda event: _is_to(event, recipient), {recipient})
+            steps += self._read(topic, "request", lambda event: _is_to(event, people), people)
         outbound = list(
-            self._read("outbound-events", "outbound", lambda event: event.get("recipient") == recipient, {recipient})
+            self._read("outbound-events", "outbound", lambda event: event.get("recipient") in people, people)
         )
-        names = {recipient, *(step.event.get("wa_id") for step in outbound)} - {None}
+        names = {*people, *(step.event.get("wa_id") for step in outbound)} - {None}
         inbound = self._read("inbound-events", "inbound", lambda event: event.get("recipient") in names, names)
         return steps + outbound + list(inbound)
+
+    def _known_as(self, names: set[str]) -> set[str]:
+        """Every id that a person is known by, and each name as it was given."""
+        return names | person_of(self._reader, names, self._progress.update).ids
 
     def _partitions(self, topic: str, people: Collection[Any]) -> set[int] | None:
         count = self._reader.partitions(topic)
@@ -160,11 +169,17 @@ def _step(row: Row, origin: Origin, event: Mapping[str, Any]) -> Step:
     return step_of(origin, event, row.timestamp_ms, f"{row.topic}[{row.partition}]@{row.offset}")
 
 
-def _is_to(event: Mapping[str, Any], recipient: str) -> bool:
+def _is_to(event: Mapping[str, Any], people: Collection[str]) -> bool:
     try:
-        return normal_recipient(event.get("to")) == recipient
+        to = normal_recipient(event.get("to"))
     except ValueError:
         return False
+    return to in people or canonical(to) in people
+
+
+def _names(event: Mapping[str, Any]) -> list[str]:
+    """Ids of the person that an event names."""
+    return [name for field in ("recipient", "wa_id", "to") if isinstance(name := event.get(field), str)]
 
 
 def _needle(request_id: str) -> bytes:

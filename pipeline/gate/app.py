@@ -1,10 +1,10 @@
-"""The gate as a Faust app: three tables, four agents, one worker, and what happens when partitions come and go.
+"""The gate as a Faust app: four tables, four agents, one worker, and what happens when partitions come and go.
 
 The agents' bodies only append; the worker's tasks do the work, all on the main loop. The tables' changelogs *are* the
-topics `consent`, `service-windows` and `suppressions`: the gate writes those topics itself and reads the tables, Faust
-keeps them live because their recovery buffer is one record. Faust delivers no record to an agent before the tables have
-caught up. Suppressions are a table, too (senders follow the topic): it is restored before anything is judged, however
-many people stand on it, and a gate judges on top of what it wrote a moment ago.
+topics `consent`, `service-windows`, `suppressions` and `recipient-aliases`: the gate writes those topics itself and
+reads the tables, Faust keeps them live because their recovery buffer is one record. Faust delivers no record to an
+agent before the tables have caught up. Suppressions are a table, too (senders follow the topic): it is restored before
+anything is judged, however many people stand on it, and a gate judges on top of what it wrote a moment ago.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pipeline.gate.ends import EndsReader
 from pipeline.gate.holds import Holds
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
+from pipeline.gate.people import ALIASES, People
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
 from pipeline.gate.state import AccountFacts
@@ -36,6 +37,7 @@ from pipeline.gate.windows import is_windows
 from pipeline.gate.worker import Judges, Worker
 from pipeline.health import Health
 from pipeline.metrics import Metrics
+from pipeline.records.alias import is_alias
 from pipeline.records.consent_rule import is_consent
 from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
@@ -53,7 +55,7 @@ ENTRANCES: Final[dict[str, Kind]] = {
     URGENT: "urgent", UPDATES: "update", INBOUND: "inbound", "outbound-requests": "normal",
 }  # fmt: skip
 WRITTEN: Final = (
-    *READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, TIERS, DEAD_LETTER, REQUESTS,
+    *READY, *DELAYED, EVENTS, CONSENT, CONSENT_EVENTS, WINDOWS, SUPPRESSIONS, ALIASES, TIERS, DEAD_LETTER, REQUESTS,
 )  # fmt: skip
 ACCOUNT: Final = "account-state"
 WITHOUT_GAPS: Final[dict[str, Any]] = {"message.timeout.ms": 0, "enable.gapless.guarantee": True}
@@ -87,6 +89,8 @@ class Gate:
         consents = self._view(CONSENT, partitions, is_consent)
         windows = self._view(WINDOWS, partitions, is_windows)
         suppressions = self._view(SUPPRESSIONS, partitions, is_suppression)
+        aliases = self._view(ALIASES, partitions, is_alias)
+        people = People(partitions, aliases, consents)
         account = AccountFacts()
         self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), account.apply, asyncio.get_running_loop())
         tiers, since_ms = Tiers(settings, partitions, account, metrics), unix_ms() - COUNTED_MS
@@ -95,11 +99,11 @@ class Gate:
         )
         holds = Holds(settings, account, tiers)
         judges = Judges(
-            RequestJudge(settings, partitions, consents, windows, suppressions, account, metrics, holds),
-            UpdateJudge(settings, partitions, consents, windows, suppressions, metrics),
-            InboundJudge(settings, partitions, windows, suppressions, metrics),
+            RequestJudge(settings, consents, windows, suppressions, account, people, metrics, holds),
+            UpdateJudge(settings, consents, windows, suppressions, people, metrics),
+            InboundJudge(settings, windows, suppressions, people, metrics),
             consents,
-            (consents, windows, suppressions),
+            (consents, windows, suppressions, aliases),
         )
         # A frozen process may not finish what it took before: as long as its producer may write, less than a session.
         store_s = settings.kafka.session_timeout_s - 1
@@ -242,7 +246,7 @@ def outlets(settings: Settings) -> Outlets:
     kafka, loop = settings.kafka, asyncio.get_running_loop()
     in_time = Delivery(producer_conf(kafka), loop)
     events = Delivery(producer_conf(kafka, **WITHOUT_GAPS, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
-    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS, SUPPRESSIONS, TIERS)} | {
+    own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS, SUPPRESSIONS, ALIASES, TIERS)} | {
         settings.topic(EVENTS): events
     }
     return Outlets(Delivery(producer_conf(kafka, **WITHOUT_GAPS), loop), own)

@@ -31,11 +31,12 @@ class Holds:
         """Whether the service window matters to every message of a number: inside it nobody is counted."""
         return self._tiers.is_limited(number)
 
-    def hold_of(self, request: Request, partition: int, window_ms: int | None, now_ms: int) -> Hold | None:
+    def hold_of(self, request: Request, person: str, partition: int, window_ms: int | None, now_ms: int) -> Hold | None:
         """What holds a request back, if it is bulk; a tier only if the business begins the conversation by it.
 
         Args:
-            partition: Of the recipient.
+            person: The recipient as consent knows them.
+            partition: Of the person.
             window_ms: End of the person's service window with the number, if `needs_window`.
         """
         if request.effective_priority != HELD_PRIORITY:
@@ -45,11 +46,11 @@ class Holds:
             return Hold("held_quality", due_ms)
         if _is_answer(window_ms, now_ms):
             return None
-        due_ms = self._tiers.held_until_ms(request.from_, request.to, partition, now_ms)
+        due_ms = self._tiers.held_until_ms(request.from_, person, partition, now_ms)
         return Hold("tier_exhausted", due_ms) if due_ms is not None else None
 
     def decided(
-        self, item: Item, request: Request, window_ms: int | None, decision: Decision, now_ms: int
+        self, item: Item, request: Request, person: str, window_ms: int | None, decision: Decision, now_ms: int
     ) -> list[Out]:
         """Count the recipient of what goes without being judged again, unless it answers them."""
         goes_ms = now_ms if isinstance(decision, Admit) else None
@@ -57,7 +58,7 @@ class Holds:
             goes_ms = decision.due_ms
         if goes_ms is None or _is_answer(window_ms, goes_ms) or not self._tiers.is_limited(request.from_):
             return []
-        return self._tiers.count(item, request.from_, request.to, goes_ms, now_ms)
+        return self._tiers.count(item, request.from_, person, goes_ms, now_ms)
 
 
 def _is_answer(window_ms: int | None, at_ms: int) -> bool:

@@ -12,12 +12,13 @@ from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.item import STAGE, Item, Out, dead_letter, traced
-from pipeline.gate.routing import place_of
+from pipeline.gate.people import Found, People
 from pipeline.gate.undelivered import Failure, failure_of
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_window, wrote_since
 from pipeline.metrics import Metrics
 from pipeline.records import outbound
+from pipeline.records.alias import LINK_HEADER, read_link
 from pipeline.records.codec import decode_object, encode, header_of, require_schema
 from pipeline.records.inbound import FAILED, KIND_HEADER
 from pipeline.records.request import normal_recipient
@@ -38,17 +39,15 @@ class InboundJudge:
     """Keeps the service windows, tells of what was not delivered, writes and lifts suppressions.
 
     Args:
-        partitions: Number of recipient partitions.
         windows: The `service-windows` table.
         suppressions: The `suppressions` table.
+        people: Knows who is who.
     """
 
-    def __init__(
-        self, settings: Settings, partitions: int, windows: View, suppressions: View, metrics: Metrics
-    ) -> None:
+    def __init__(self, settings: Settings, windows: View, suppressions: View, people: People, metrics: Metrics) -> None:
         self._business = {number: one.business for number, one in settings.numbers.items()}
         self._unreachable_s = settings.policy.unreachable_s
-        self._partitions = partitions
+        self._people = people
         self._windows = windows
         self._suppressions = suppressions
         self._metrics = metrics
@@ -57,25 +56,40 @@ class InboundJudge:
         """Say what an inbound event leads to; most lead to nothing."""
         try:
             require_schema(item.headers, "inbound-event")
+            if header_of(item.headers, LINK_HEADER) is not None:
+                return self._linked(item)
+            learned = self._people.learned(item)
             if header_of(item.headers, KIND_HEADER) not in _WANTED:
-                return []
+                return learned
             event = decode_object(item.value, MAX_INBOUND_BYTES)
             if event.get("type") == "status" and event.get("status") == "failed":
                 return self._failed(item, failure_of(event))
             if event.get("type") != "message" or _is_notice(event):
-                return []
+                return learned
             number, recipient, said_ms = _message(event)
         except (DecodeError, ContractError) as exc:
             return self._dead(item, exc.code, str(exc))
         if number not in self._business:
-            return []
-        place, home = place_of(recipient, item.tp[1], self._partitions, item.headers)
-        if place != "here":
-            return self._dead(item, "misrouted", f"belongs on partition {home}")
+            return learned
+        found = self._people.find(recipient, item.tp[1], item.headers)
+        if found.place != "here":
+            return self._elsewhere(item, found)
         return [
-            *self._open(item, event, number, recipient, said_ms),
-            *self._lift(item, recipient, min(said_ms, item.timestamp_ms)),
+            *learned,
+            *self._open(item, event, number, found.person, said_ms),
+            *self._lift(item, found.person, min(said_ms, item.timestamp_ms)),
         ]
+
+    def _linked(self, item: Item) -> list[Out]:
+        """A gate told that two ids are one person."""
+        link = read_link(item.headers)
+        outs = self._people.linked(item, link) if link is not None else None
+        return outs if outs is not None else self._dead(item, "contract", f"header {LINK_HEADER}: no link of this key")
+
+    def _elsewhere(self, item: Item, found: Found) -> list[Out]:
+        if found.place == "misrouted":
+            return self._dead(item, "misrouted", f"re-routed once, still not on partition {found.home}")
+        return [Out(item.topic, found.person, item.value, found.headers(item.headers or ()), found.home)]
 
     def _open(self, item: Item, event: dict[str, Any], number: str, recipient: str, said_ms: int) -> list[Out]:
         partition, key = item.tp[1], recipient.encode()
@@ -98,12 +112,13 @@ class InboundJudge:
         business = self._business.get(failure.number)
         if business is None:
             return []
-        recipient = failure.recipient
-        if recipient is not None:
-            place, home = place_of(recipient, item.tp[1], self._partitions, item.headers)
-            if place != "here":
-                return self._dead(item, "misrouted", f"belongs on partition {home}")
-        event = Out(EVENTS, recipient or item.key, encode(failure.told(business)), traced(outbound.SCHEMA, item))
+        told = encode(failure.told(business))
+        if failure.recipient is not None:
+            found = self._people.find(failure.recipient, item.tp[1], item.headers)
+            if found.place != "here":
+                return self._elsewhere(item, found)
+            failure = failure._replace(recipient=found.person)
+        event = Out(EVENTS, failure.recipient or item.key, told, traced(outbound.SCHEMA, item))
         return [event, *self._suppress(item, failure)]
 
     def _suppress(self, item: Item, failure: Failure) -> list[Out]:

@@ -19,7 +19,8 @@ from pipeline.gate.campaigns import campaign_word
 from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.holds import Holds
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
-from pipeline.gate.routing import delayed_topic, lane_of, place_of
+from pipeline.gate.people import Found, People
+from pipeline.gate.routing import delayed_topic, lane_of
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.suppressed import lapsed
 from pipeline.gate.templates import Templates
@@ -30,14 +31,7 @@ from pipeline.records import outbound, ready
 from pipeline.records.codec import check, decode_object, encode, require_schema
 from pipeline.records.consent_rule import Standing, standing
 from pipeline.records.request import MAX_METADATA_KEYS, Request, normal_recipient
-from pipeline.records.returning import (
-    REROUTED_HEADER,
-    SOURCE_HEADER,
-    TRUE,
-    Returning,
-    read_returning,
-    returning_headers,
-)
+from pipeline.records.returning import SOURCE_HEADER, Returning, read_returning, returning_headers
 
 UPDATES: Final = "consent-updates"
 INBOUND: Final = "inbound-events"
@@ -58,6 +52,7 @@ class Prepared(NamedTuple):
 
     Attributes:
         plain: Its fields as a plain object, normalised, as the ready record carries them.
+        person: The id that everything about the person is keyed by.
     """
 
     item: Item
@@ -65,6 +60,7 @@ class Prepared(NamedTuple):
     plain: dict[str, Any]
     returning: Returning
     source: dict[str, Any]
+    person: str
 
 
 class Wait(NamedTuple):
@@ -77,34 +73,34 @@ class RequestJudge:
     """Judges requests.
 
     Args:
-        partitions: Number of recipient partitions.
         consents: The `consent` table.
         windows: The `service-windows` table.
         suppressions: The `suppressions` table.
         account: What `account-state` says.
+        people: Knows who is who.
         holds: What quality and tiers hold back.
     """
 
     def __init__(
         self,
         settings: Settings,
-        partitions: int,
         consents: View,
         windows: View,
         suppressions: View,
         account: AccountFacts,
+        people: People,
         metrics: Metrics,
         holds: Holds,
     ) -> None:
         self._numbers: Mapping[str, NumberSettings] = settings.numbers
         self._ttl_s = settings.policy.ttl_s
-        self._partitions = partitions
         self._consents = consents
         self._windows = windows
         self._suppressions = suppressions
         self._account = account
         self._confirmations = Confirmations(settings)
         self._templates = Templates(settings, account.templates, metrics)
+        self._people = people
         self._metrics = metrics
         self._holds = holds
         self._misplaced = Misplaced(metrics)
@@ -125,14 +121,15 @@ class RequestJudge:
             if readable is None:
                 return [self._dead(item, exc.code, str(exc))]
             return [self._end(item, readable, item.source, Reject("rejected", "invalid", str(exc)), item.timestamp_ms)]
-        place, home = place_of(request.to, item.tp[1], self._partitions, item.headers)
-        if place == "misrouted":
-            return [self._dead(item, "misrouted", f"re-routed once, still not on partition {home}")]
+        found = self._people.find(request.to, item.tp[1], item.headers)
+        if found.place == "misrouted":
+            return [self._dead(item, "misrouted", f"re-routed once, still not on partition {found.home}")]
         source = returning.source or item.source
-        if place == "elsewhere":
-            self._misplaced.told(item, home)
-            return [_rerouted(item, request.to, home, source)]
-        return Prepared(item, request, _plain(request, raw), returning, source)
+        if found.place == "elsewhere":
+            if found.person == request.to:
+                self._misplaced.told(item, found.home)
+            return [_rerouted(item, found, source)]
+        return Prepared(item, request, _plain(request, raw), returning, source, found.person)
 
     def judge(self, prepared: Prepared, now_ms: int, is_settled: Callable[[str], bool]) -> list[Out] | Wait:
         """Decide about a request.
@@ -140,9 +137,9 @@ class RequestJudge:
         Args:
             is_settled: Whether nothing newer than the request can be missing from a topic.
         """
-        item, request, plain, returning, source = prepared
+        item, request, plain, returning, source, person = prepared
         number = self._numbers.get(request.from_)
-        key, partition = request.to.encode(), item.tp[1]
+        key, partition = person.encode(), item.tp[1]
         is_windowed = needs_window(request) or self._holds.needs_window(request.from_)
         window_ms = open_until(self._windows.get(partition, key), request.from_) if is_windowed else None
         allowed = (
@@ -159,7 +156,7 @@ class RequestJudge:
             window_ms,
             allowed,
             suppression,
-            hold=self._holds.hold_of(request, partition, window_ms, now_ms),
+            hold=self._holds.hold_of(request, person, partition, window_ms, now_ms),
             is_confirmation=self._confirmations.lets_through(plain, allowed, now_ms),
             campaign=campaign_word(self._account.get(f"campaign:{request.campaign}")) if request.campaign else None,
             template=self._templates.facts(request),
@@ -174,37 +171,38 @@ class RequestJudge:
                 return [self._lost_track(prepared, decision, now_ms)]
             return [self._end(item, plain, source, decision, now_ms)]
         assert number is not None  # noqa: S101  `decide` refuses what has no number
-        noted = self._holds.decided(item, request, window_ms, decision, now_ms)
+        noted = self._holds.decided(item, request, person, window_ms, decision, now_ms)
         if suppression is not None:
-            noted += lapsed(item, request.to, self._suppressions)
+            noted += lapsed(item, person, self._suppressions)
         if isinstance(decision, Defer):
             return [*self._defer(prepared, decision, number, now_ms), *noted]
         return [*self._admit(prepared, decision, number, now_ms), *noted]
 
     def _admit(self, prepared: Prepared, admit: Admit, number: NumberSettings, now_ms: int) -> list[Out]:
-        item, request, plain, returning, source = prepared
+        item, request, plain, returning, source, person = prepared
         self._metrics.admitted.labels(admit.priority).inc()
         event = outbound.outbound_event(
             "queued", plain, source, at_ms=now_ms, stage=STAGE, business=number.business, consent=admit.consent,
             attempt=returning.attempt or None,
         )  # fmt: skip
-        lane = lane_of(request.from_, request.to, number.partitions or [0])
-        record = _ready(prepared, admit, number.business, lane.key, now_ms)
+        lane = lane_of(request.from_, person, number.partitions or [0])
+        record = _ready(prepared, admit, number.business, lane.key, now_ms, self._people.ids_of(item.tp[1], person))
         return [
             Out(f"ready-{admit.priority}", lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
             _event_out(item, request.to, event),
         ]
 
     def _defer(self, prepared: Prepared, defer: Defer, number: NumberSettings, now_ms: int) -> list[Out]:
-        item, request, plain, returning, source = prepared
+        item, request, plain, returning, source, person = prepared
         topic = delayed_topic(defer.due_ms - now_ms)
         self._metrics.deferred.labels(topic, defer.reason).inc()
         event = outbound.outbound_event(
             "deferred", plain, source, at_ms=now_ms, stage=STAGE, business=number.business, reason=defer.reason,
             due_at_ms=defer.due_ms, consent=defer.admit.consent, attempt=returning.attempt or None,
         )  # fmt: skip
-        lane = lane_of(request.from_, request.to, number.partitions or [0])
-        record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, defer)
+        lane = lane_of(request.from_, person, number.partitions or [0])
+        aliases = self._people.ids_of(item.tp[1], person)
+        record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, aliases, defer)
         return [
             Out(topic, lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
             _event_out(item, request.to, event),
@@ -274,8 +272,9 @@ def _plain(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ready(
-    prepared: Prepared, admit: Admit, business: str, lane: str, now_ms: int, defer: Defer | None = None
-) -> dict[str, Any]:
+    prepared: Prepared, admit: Admit, business: str, lane: str, now_ms: int, aliases: list[str],
+    defer: Defer | None = None,
+) -> dict[str, Any]:  # fmt: skip
     returning = prepared.returning
     return ready.ready_record(
         prepared.plain,
@@ -295,6 +294,8 @@ def _ready(
         due_ms=defer.due_ms if defer is not None else None,
         reason=defer.reason if defer is not None else None,
         via_gate=defer.via_gate if defer is not None else False,
+        person=prepared.person,
+        aliases=aliases,
     )
 
 
@@ -302,8 +303,8 @@ def _event_out(item: Item, recipient: str, event: Mapping[str, Any]) -> Out:
     return Out(EVENTS, recipient, encode(event), traced(outbound.SCHEMA, item))
 
 
-def _rerouted(item: Item, recipient: str, home: int, source: Mapping[str, Any]) -> Out:
-    """The same bytes on the recipient's own partition, with where they came from first."""
-    kept = [(name, value) for name, value in item.headers or () if name not in (SOURCE_HEADER, REROUTED_HEADER)]
+def _rerouted(item: Item, found: Found, source: Mapping[str, Any]) -> Out:
+    """The same bytes on the person's own partition, with where they came from first."""
+    kept = [(name, value) for name, value in item.headers or () if name != SOURCE_HEADER]
     first = next(iter(returning_headers(source)))
-    return Out(item.topic, recipient, item.value, [*kept, first, (REROUTED_HEADER, TRUE)], home)
+    return Out(item.topic, found.person, item.value, found.headers([*kept, first]), found.home)

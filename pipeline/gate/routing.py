@@ -1,13 +1,11 @@
-"""Where a record belongs: which partition of its entrance, which lane, which delayed topic. Pure."""
+"""Where a message goes: which lane, which delayed topic. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from pipeline.records.codec import header_of
-from pipeline.records.returning import REROUTED_HEADER
-from pipeline.streams.partition import partition_of, shard_of
+from pipeline.streams.partition import shard_of
 from pipeline.streams.topics import TIER_DELAY_MS
 
 GATE_AGAIN_MS: Final = 3_600_000
@@ -36,17 +34,3 @@ def lane_of(number: str, recipient: str, partitions: Sequence[int]) -> Lane:
 def delayed_topic(wait_ms: int) -> str:
     """The largest tier not longer than the wait; the shortest below that."""
     return next((topic for topic, delay_ms in _TIERS if delay_ms <= wait_ms), _SHORTEST)
-
-
-def place_of(
-    recipient: str, partition: int, partitions: int, headers: Any
-) -> tuple[Literal["here", "elsewhere", "misrouted"], int]:
-    """Say whether a record stands on the partition of its recipient, and which one that is.
-
-    Returns:
-        `here`; `elsewhere`: to be re-routed; `misrouted`: it was re-routed once and still is on a foreign partition.
-    """
-    home = partition_of(recipient, partitions)
-    if home == partition:
-        return "here", home
-    return ("misrouted" if header_of(headers, REROUTED_HEADER) is not None else "elsewhere"), home

@@ -13,7 +13,7 @@ from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOW_SCHEMA, WINDOWS
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
-from pipeline.gate.routing import place_of
+from pipeline.gate.people import Found, People
 from pipeline.gate.view import View
 from pipeline.gate.windows import wrote_since
 from pipeline.logs import Repeats
@@ -22,7 +22,6 @@ from pipeline.records.codec import check, decode_object, encode, require_schema,
 from pipeline.records.consent import ConsentUpdate, Method
 from pipeline.records.consent_rule import Merged, merge
 from pipeline.records.request import normal_recipient
-from pipeline.records.returning import REROUTED_HEADER, TRUE
 from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
 
 log = structlog.get_logger(__name__)
@@ -41,28 +40,22 @@ class UpdateJudge:
     """Merges updates.
 
     Args:
-        partitions: Number of recipient partitions.
         consents: The `consent` table.
         windows: The `service-windows` table.
         suppressions: The `suppressions` table.
+        people: Knows who is who.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        partitions: int,
-        consents: View,
-        windows: View,
-        suppressions: View,
-        metrics: Metrics,
+        self, settings: Settings, consents: View, windows: View, suppressions: View, people: People, metrics: Metrics
     ) -> None:
         self._windows = windows
         self._suppressions = suppressions
         self._businesses = frozenset(number.business for number in settings.numbers.values())
         self._text = settings.policy.require_evidence_text
-        self._partitions = partitions
         self._consents = consents
         self._confirmations = Confirmations(settings)
+        self._people = people
         self._metrics = metrics
         self._repeats = Repeats()
         self._misplaced = Misplaced(metrics)
@@ -81,17 +74,20 @@ class UpdateJudge:
             if told is None:
                 return self._dead(item, exc.code, str(exc))
             return [_event_out(item, told, _INVALID)] if item.kind == "update" else []
-        place, home = place_of(update.recipient, item.tp[1], self._partitions, item.headers)
-        if place == "misrouted":
-            return self._dead(item, "misrouted", f"re-routed once, still not on partition {home}")
-        if place == "elsewhere" and item.kind == "update":
-            self._misplaced.told(item, home)
-            return [_rerouted(item, update.recipient, home)]
-        if place == "elsewhere":
+        found = self._people.find(update.recipient, item.tp[1], item.headers)
+        if found.place == "misrouted":
+            return self._dead(item, "misrouted", f"re-routed once, still not on partition {found.home}")
+        if found.place == "elsewhere" and item.kind == "update":
+            if found.person == update.recipient:
+                self._misplaced.told(item, found.home)
+            return [_rerouted(item, found)]
+        if found.place == "elsewhere":
             return []
-        return self._merge(item, update)
+        if found.person != update.recipient:
+            update = update.model_copy(update={"recipient": found.person})
+        return self._merge(item, raw, update)
 
-    def _merge(self, item: Item, update: ConsentUpdate) -> list[Out]:
+    def _merge(self, item: Item, raw: Mapping[str, Any], update: ConsentUpdate) -> list[Out]:
         partition, key = item.tp[1], update.recipient.encode()
         merged = merge(
             self._consents.get(partition, key),
@@ -110,6 +106,8 @@ class UpdateJudge:
             self._count(update, merged)
             self._warn(update, merged)
             outs.append(_event_out(item, _told(update), merged))
+            if merged.result != "refused":
+                outs += self._people.spread(item, raw, update, update.recipient)
             outs += self._confirmations.answer(item, update, merged)
         elif merged.changed:
             log.warning("consent_repaired", partition=partition, offset=item.offset, update_id=update.update_id)
@@ -211,6 +209,5 @@ def _event_out(item: Item, told: Mapping[str, Any], merged: Merged) -> Out:
     return Out(CONSENT_EVENTS, told["recipient"], encode(event), traced(CONSENT_EVENT_SCHEMA, item))
 
 
-def _rerouted(item: Item, recipient: str, home: int) -> Out:
-    kept = [(name, value) for name, value in item.headers or () if name != REROUTED_HEADER]
-    return Out(item.topic, recipient, item.value, [*kept, (REROUTED_HEADER, TRUE)], home)
+def _rerouted(item: Item, found: Found) -> Out:
+    return Out(item.topic, found.person, item.value, found.headers(item.headers or ()), found.home)

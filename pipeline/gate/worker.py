@@ -224,7 +224,7 @@ class Worker:
             if not isinstance(prepared, Prepared):
                 batch.add(item, prepared)
                 return
-            key = (item.topic, prepared.request.to)
+            key = (item.topic, prepared.person)
             if not self._room.queue_behind(key, prepared, item.read_at_s, now_s):
                 self._judge(key, Waiter(prepared, item.read_at_s, now_s), batch, now_ms, now_s)
             return

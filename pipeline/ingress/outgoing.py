@@ -17,13 +17,14 @@ from pipeline.ingress.recent import Recent
 from pipeline.ingress.states import States
 from pipeline.metrics import Metrics
 from pipeline.records.account import SCHEMA as ACCOUNT_SCHEMA
+from pipeline.records.alias import id_of, links_header
 from pipeline.records.codec import Headers, encode, headers_for
 from pipeline.records.deadletter import dead_letter_headers
 from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.inbound import SCHEMA as INBOUND_SCHEMA
-from pipeline.records.request import normal_recipient
 from pipeline.records.withdrawal import revoke, update_id_of
 from pipeline.whatsapp import stop_words
+from pipeline.whatsapp.aliases import links_of
 from pipeline.whatsapp.codes import code_row
 from pipeline.whatsapp.news import news_of
 from pipeline.whatsapp.optout import OptOut, opt_out_of
@@ -175,7 +176,9 @@ class Translator:
         event["number"] = event["number"] or self._names.number_of(event)
         for key, state in self._states.renew(news_of(event)).items():
             result.records.append(Outgoing(self._account, key, encode(state), headers_for(ACCOUNT_SCHEMA)))
-        headers = headers_for(INBOUND_SCHEMA, extra=[(KIND_HEADER, kind_of(event))])
+        links = links_of(event)
+        named = [links_header(links)] if links else []
+        headers = headers_for(INBOUND_SCHEMA, extra=[(KIND_HEADER, kind_of(event)), *named])
         result.records.append(Outgoing(self._inbound, _key_of(event), _bounded(event), headers))
 
     def _add_opt_out(self, result: Webhook, event: Mapping[str, Any], opt_out: OptOut, recipient: str | None) -> None:
@@ -197,7 +200,13 @@ class Translator:
             number=event["number"] if event["type"] == "message" else None,
             language=opt_out.language,
         )
-        result.records.append(Outgoing(self._updates, recipient, encode(update), headers_for(CONSENT_UPDATE_SCHEMA)))
+        headers = headers_for(CONSENT_UPDATE_SCHEMA)
+        result.records.append(Outgoing(self._updates, recipient, encode(update), headers))
+        other = id_of(event["user_id"])
+        if other is not None and other != recipient:
+            # Nobody may know by now that the two are one person, and upstream may write to either.
+            update |= {"update_id": f"{update['update_id']}-user", "recipient": other}
+            result.records.append(Outgoing(self._updates, other, encode(update), headers))
         (result.opt_outs if opt_out.action == "revoke" else result.returns).append(opt_out.way)
 
     def _dead_letter(self, raw: bytes, now_ms: int, number: str | None, code: str, message: str) -> Outgoing:
@@ -246,10 +255,7 @@ def _verified_state(number: str, now_ms: int) -> dict[str, Any]:
 
 def _recipient_of(event: Mapping[str, Any]) -> str | None:
     """The person as records are keyed; None for a group, or if nothing names the person."""
-    try:
-        return normal_recipient(event["recipient"])
-    except ValueError:
-        return None
+    return id_of(event["recipient"])
 
 
 def _key_of(event: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from pipeline.records.codec import Record, TimeMs
 
 SCHEMA = "account-state/1"
@@ -241,12 +243,13 @@ class PauseState(Record):
 
 
 class Alias(Record):
-    """Another id of the same person."""
+    """An id of a person who has several: where it leads, and which lead to it."""
 
     alias: str
-    recipient: str
-    kind: str
+    recipient: str = Field(description="Whose id it is; itself if others lead to it.")
+    kind: str = Field(description="user_id (another name), number (given up for another), or self.")
     at: TimeMs
+    ids: list[str] = Field(default_factory=list, description="Ids that lead to it.")
 
 
 class Suppression(Record):

@@ -213,7 +213,7 @@ _WINDOW: Example = {
     "recipient": _PERSON,
     "windows": {_NUMBER: {"opened_at": _AT, "until": "2026-11-23T10:00:00.000Z", "message_id": "wamid.9"}},
 }
-_ALIAS: Example = {"alias": "US.13491208655302741918", "recipient": _PERSON, "kind": "user_id", "at": _AT}
+_ALIAS: Example = {"alias": "US.13491208655302741918", "recipient": _PERSON, "kind": "user_id", "at": _AT, "ids": []}
 _SUPPRESSION: Example = {"recipient": _PERSON, "reason": "not_on_whatsapp", "until": None, "at": _AT}
 
 VALID: dict[str, dict[str, Example]] = {
@@ -236,7 +236,11 @@ VALID: dict[str, dict[str, Example]] = {
     },
     "inbound-event": {"status": _STATUS, "failed": _FAILED},
     "service-window": {"open": _WINDOW},
-    "alias": {"user-id": _ALIAS},
+    "alias": {
+        "user-id": _ALIAS,
+        "itself": {**_ALIAS, "alias": _PERSON, "kind": "self", "ids": ["US.13491208655302741918"]},
+        "number-given-up": {**_ALIAS, "alias": "15550108888", "kind": "number"},
+    },
     "tier-recipient": {"of-one-portfolio": {"recipient": _PERSON, "portfolios": {"p1": _AT}}},
     "suppression": {
         "for-good": {**_SUPPRESSION, "reason": "blocked_by_business"},

@@ -5,12 +5,15 @@ The sender parses these without pydantic: they are ours, one is read per message
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from pydantic import Field
+
 from pipeline.clock import parse_rfc3339_ms, rfc3339
 from pipeline.errors import ContractError
+from pipeline.records.canonical import canonical
 from pipeline.records.codec import Record, TimeMs
 from pipeline.records.outbound import ConsentBasis
 from pipeline.records.request import PRIORITIES
@@ -50,9 +53,11 @@ class Ready(Record):
     reason: str | None
     hops: int
     via_gate: bool
+    person: str | None = None
+    aliases: list[str] = Field(default_factory=list)
 
 
-FIELDS = frozenset(Ready.model_fields)
+FIELDS = frozenset(name for name, field in Ready.model_fields.items() if field.is_required())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class ReadyMessage:
         due_ms: Not sent before, by the host's clock; None: at once.
         hops: Copies made so far while the message was waiting in memory.
         via_gate: Whether it goes back through the gate when due.
+        recipient: The person: the id that order, limits and opt-outs are kept by; `to` is what upstream wrote.
+        aliases: Other ids of the person, as known when the message was judged: their opt-outs count, too.
     """
 
     record: dict[str, Any]
@@ -89,6 +96,13 @@ class ReadyMessage:
     due_ms: int | None
     hops: int
     via_gate: bool
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def to(self) -> str:
+        """The recipient as upstream wrote it: whom the request names."""
+        to: str = self.record["request"]["to"]
+        return to
 
 
 def ready_record(
@@ -110,8 +124,15 @@ def ready_record(
     due_ms: int | None = None,
     reason: str | None = None,
     via_gate: bool = False,
+    person: str | None = None,
+    aliases: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Build what the gate writes for an admitted request."""
+    """Build what the gate writes for an admitted request.
+
+    Args:
+        person: Whom `to` is an id of; None: `to` itself.
+        aliases: Other ids of the person.
+    """
     return {
         "request": request,
         "source": source,
@@ -131,6 +152,8 @@ def ready_record(
         "reason": reason,
         "hops": 0,
         "via_gate": via_gate,
+        "person": person,
+        "aliases": list(aliases),
     }
 
 
@@ -162,7 +185,7 @@ def parse_ready(record: dict[str, Any]) -> ReadyMessage:
         message = ReadyMessage(
             record,
             request["request_id"],
-            request["to"],
+            record.get("person") or canonical(request["to"]),
             request["category"],
             record["priority"],
             record["lane"],
@@ -178,11 +201,15 @@ def parse_ready(record: dict[str, Any]) -> ReadyMessage:
             parse_rfc3339_ms(due) if due is not None else None,
             record["hops"],
             record["via_gate"],
+            tuple(record.get("aliases") or ()),
         )
         message_type = request["message"]["type"]
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise ContractError([f"ready record: {type(exc).__name__}: {exc}"]) from exc
-    texts = (message.request_id, message.recipient, message.category, message.lane, message.source[0], message_type)
+    texts = (
+        message.request_id, message.recipient, message.to, message.category, message.lane, message.source[0],
+        message_type, *message.aliases,
+    )  # fmt: skip
     numbers = (*message.source[1:], message.source_ms, message.attempt, message.spent, message.hops)
     flags = (message.unknown, message.replay, message.via_gate)
     if (

@@ -239,7 +239,7 @@ class Finish:
 
     async def withdraw(self, lane: Lane, job: Job) -> None:
         """The API said that this person stopped marketing messages: that is an opt-out like any other."""
-        request, at = job.message.record["request"], self.event(job, "failed", reason="api_rejected")["at"]
+        at = self.event(job, "failed", reason="api_rejected")["at"]
         update = revoke(
             f"sender-131050-{lane.number}-{job.message.request_id}",
             job.message.recipient,
@@ -250,7 +250,7 @@ class Finish:
             source="whatsapp",
         )
         topic = self._ctx.settings.topic("consent-updates")
-        await self._ctx.write(lane, topic, encode(update), request["to"], headers_for("consent-update/1"))
+        await self._ctx.write(lane, topic, encode(update), job.message.recipient, headers_for("consent-update/1"))
         self._ctx.metrics.opt_outs.labels("answer").inc()
 
     async def suppress(self, lane: Lane, job: Job, code: int | None) -> None:

@@ -47,7 +47,7 @@ def require_renderable(message: ReadyMessage, lane: Lane) -> None:
         RecordError: code `contract`.
     """
     try:
-        lane.profile.render(message.record["request"]["message"], message.recipient, None)
+        lane.profile.render(message.record["request"]["message"], message.to, None)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise RecordError("contract", f"the message cannot be rendered: {type(exc).__name__}: {exc}") from exc
 

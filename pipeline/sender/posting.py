@@ -73,7 +73,7 @@ class Posting:
                 return held or self._last_checks.forbid(lane, job, began_s, age_max_s, probe=probe)
 
             callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
-            body = lane.profile.render(message.record["request"]["message"], message.recipient, callback)
+            body = lane.profile.render(message.record["request"]["message"], message.to, callback)
             endpoint = self._ctx.access.newest(lane.number, lane.endpoint)
             answer = await self._ctx.client.post(endpoint.url, endpoint.headers, body, last_check)
         except KafkaException:

@@ -12,6 +12,7 @@ from pipeline.config import Settings
 from pipeline.gate.holds import Holds
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.item import Item, Kind, Out
+from pipeline.gate.people import People
 from pipeline.gate.requests import Prepared, RequestJudge, Wait
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.tiers import Tiers
@@ -20,6 +21,7 @@ from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
 from pipeline.gate.worker import Judges
 from pipeline.metrics import Metrics
+from pipeline.records.alias import is_alias
 from pipeline.records.codec import check
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.consent_rule import is_consent
@@ -117,7 +119,7 @@ class Tables:
     def __init__(self, **sections: Any) -> None:
         self.settings = settings(**sections)
         self.stored: dict[str, dict[tuple[int, bytes], bytes]] = {
-            "consent": {}, "service-windows": {}, "suppressions": {},
+            "consent": {}, "service-windows": {}, "suppressions": {}, "recipient-aliases": {},
         }  # fmt: skip
         self.applied = dict.fromkeys(self.stored, -1)
         self.metrics = Metrics()
@@ -125,16 +127,18 @@ class Tables:
         self.consents = self._view("consent", is_consent)
         self.windows = self._view("service-windows", is_windows)
         self.suppressions = self._view("suppressions", is_suppression)
+        self.aliases = self._view("recipient-aliases", is_alias)
+        self.people = People(PARTITIONS, self.aliases, self.consents)
         self.tiers = Tiers(self.settings, PARTITIONS, self.account, self.metrics)
         self.requests = RequestJudge(
-            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.account, self.metrics,
+            self.settings, self.consents, self.windows, self.suppressions, self.account, self.people, self.metrics,
             Holds(self.settings, self.account, self.tiers),
         )  # fmt: skip
         self.updates = UpdateJudge(
-            self.settings, PARTITIONS, self.consents, self.windows, self.suppressions, self.metrics
+            self.settings, self.consents, self.windows, self.suppressions, self.people, self.metrics
         )
-        self.inbound = InboundJudge(self.settings, PARTITIONS, self.windows, self.suppressions, self.metrics)
-        tables = (self.consents, self.windows, self.suppressions)
+        self.inbound = InboundJudge(self.settings, self.windows, self.suppressions, self.people, self.metrics)
+        tables = (self.consents, self.windows, self.suppressions, self.aliases)
         self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, tables)
 
     def _view(self, name: str, is_sound: Callable[[Mapping[str, Any]], bool]) -> View:

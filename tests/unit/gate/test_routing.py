@@ -1,22 +1,20 @@
-"""Where records belong, and what a record brings along of its first way."""
+"""Where messages go, and what a record brings along of its first way."""
 
 from __future__ import annotations
 
 import pytest
 
 from pipeline.errors import ContractError
-from pipeline.gate.routing import Lane, delayed_topic, lane_of, place_of
+from pipeline.gate.routing import Lane, delayed_topic, lane_of
 from pipeline.records.returning import (
     ATTEMPT_HEADER,
     FIRST_TIME,
-    REROUTED_HEADER,
     SOURCE_HEADER,
     Returning,
     read_returning,
     returning_headers,
 )
-from pipeline.streams.partition import partition_of
-from tests.unit.gate.making import ADA, NUMBER, PARTITIONS
+from tests.unit.gate.making import ADA, NUMBER
 
 SOURCE = {"topic": "outbound-requests", "partition": 3, "offset": 991, "timestamp_ms": 1}
 
@@ -45,14 +43,6 @@ def test_lane_is_the_number_s_shard_of_the_recipient() -> None:
 def test_tier_is_the_largest_not_longer_than_the_wait(wait_ms: int, topic: str) -> None:
     """No tier holds a message back beyond its time, but for the shortest one."""
     assert delayed_topic(wait_ms) == topic
-
-
-def test_foreign_partition_is_mended_once() -> None:
-    """A record on a foreign partition is re-routed the first time and given up the second."""
-    home = partition_of(ADA, PARTITIONS)
-    assert place_of(ADA, home, PARTITIONS, [(REROUTED_HEADER, b"1")]) == ("here", home)
-    assert place_of(ADA, home + 1, PARTITIONS, []) == ("elsewhere", home)
-    assert place_of(ADA, home + 1, PARTITIONS, [(REROUTED_HEADER, b"1")]) == ("misrouted", home)
 
 
 def test_returning_message_keeps_its_identity() -> None:

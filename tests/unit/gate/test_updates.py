@@ -182,9 +182,12 @@ def test_unreadable_inbound_event_becomes_a_dead_letter(raw: Any, code: bytes) -
 
 
 def test_inbound_event_on_a_foreign_partition_opens_nothing_here() -> None:
-    """A window is kept only by the owner of its partition."""
-    (out,) = Tables().inbound.apply(item("inbound", making.message_event(), partition=(HOME + 1) % PARTITIONS))
-    assert dict(out.headers)["errors.code"] == b"misrouted"
+    """A window is kept only by the owner of its partition, where the event is brought once."""
+    away = (HOME + 1) % PARTITIONS
+    (out,) = Tables().inbound.apply(item("inbound", making.message_event(), partition=away))
+    assert (out.topic, out.key, out.partition) == ("inbound-events", ADA, HOME)
+    (letter,) = Tables().inbound.apply(item("inbound", making.message_event(), partition=away, headers=out.headers))
+    assert dict(letter.headers)["errors.code"] == b"misrouted"
 
 
 def test_view_drops_what_the_table_shows() -> None:

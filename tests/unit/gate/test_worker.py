@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +15,7 @@ from pipeline.gate.asking import Answer
 from pipeline.gate.intake import HELD_BYTES_MAX, WINDOW_HIGH
 from pipeline.gate.item import Kind
 from pipeline.gate.worker import Worker
+from pipeline.records.alias import person_header
 from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.partition import partition_of
 from pipeline.streams.windows import Windows
@@ -116,12 +117,12 @@ class Stand:
             raise answer
         return answer
 
-    def bring(self, kind: Kind, value: Any) -> int:
+    def bring(self, kind: Kind, value: Any, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         """Let an agent bring a record of Ada's partition; returns its offset."""
         topic = TOPICS[kind]
         offset = next(self._offsets.setdefault(topic, itertools.count()))
         raw = value if isinstance(value, bytes) else orjson.dumps(value)
-        message = Message("t-" + topic, HOME, offset, NOW_MS / 1000, ADA.encode(), raw, [])
+        message = Message("t-" + topic, HOME, offset, NOW_MS / 1000, ADA.encode(), raw, list(headers))
         self.worker.accept(kind, topic, message)
         return offset
 
@@ -207,6 +208,21 @@ async def test_others_go_on_while_one_waits() -> None:
         await stand.until(lambda: len(stand.kafka.told()) == 3)
     assert stand.kafka.told()[1:] == [("first", "no_consent"), ("second", "queued")]
     assert stand.app.windows.position(REQUESTS) == 2
+
+
+async def test_another_id_of_the_person_waits_behind() -> None:
+    """Order is the person's: a request to their user id does not overtake one to their number that waits."""
+    stand = Stand()
+    stand.tables.grant()
+    stand.answers = [{UPDATES: (1, 0)}]
+    stand.bring("normal", making.request(request_id="first", category="marketing"))
+    stand.bring("normal", making.request(request_id="second", to="US.1"), headers=[person_header(making.ADA, 1)])
+    async with stand.running():
+        await stand.until(lambda: bool(stand.asked))
+        assert stand.kafka.told() == []
+        stand.bring("update", making.update(action="revoke", categories=["service"]))
+        await stand.until(lambda: len(stand.kafka.told()) == 2)
+    assert stand.kafka.told() == [("first", "no_consent"), ("second", "queued")]
 
 
 async def test_question_without_answer_is_asked_again() -> None:

@@ -13,6 +13,7 @@ from pipeline.ingress.access import Voice
 from pipeline.ingress.outgoing import MAX_EVENT_BYTES, Outgoing, Translator, Webhook
 from pipeline.metrics import Metrics
 from pipeline.records.account import WebhookState
+from pipeline.records.alias import LINKS_HEADER, Link, read_links
 from pipeline.records.codec import check, header_of
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.inbound import KIND_HEADER, InboundEvent
@@ -261,3 +262,44 @@ def test_counts_use_bounded_labels(tmp_path: Path) -> None:
     assert value("wapipe_statuses_total", status="failed") == 3
     assert [value("wapipe_undelivered_total", code=code) for code in ("131049", "other", "none")] == [1, 1, 1]
     assert value("wapipe_opt_outs_total", way="keyword") == 1
+
+
+# -- one person, several ids ------------------------------------------------------------------------------------------
+USER = "US.13491208655302741918"
+
+
+def test_a_brazilian_id_without_the_ninth_digit_is_the_person_with_it(tmp_path: Path) -> None:
+    """Events and opt-outs are keyed by the number's canonical form; the body keeps what WhatsApp wrote."""
+    webhook = _translated(settings_with(tmp_path), cloud(messages=[text("STOP", **{"from": "551187654321"})]))
+    assert {record.key for record in webhook.records} == {"5511987654321"}
+    [event], [revoke] = (_values(webhook, topic) for topic in ("inbound-events", "consent-updates"))
+    assert (event["recipient"], event["body"]["from"], revoke["recipient"]) == (
+        "5511987654321", "551187654321", "5511987654321",
+    )  # fmt: skip
+
+
+def test_ids_that_a_webhook_names_together_are_told_in_a_header(tmp_path: Path) -> None:
+    """The gate learns from it who is who without looking into every event."""
+    named = cloud(contacts=[{"wa_id": PERSON, "user_id": USER}], messages=[text("hi", from_user_id=USER)])
+    [record] = _translated(settings_with(tmp_path), named).records
+    assert read_links(record.headers) == [Link(USER, PERSON, "user_id")]
+    [plain] = _translated(settings_with(tmp_path), cloud(messages=[text("hi")])).records
+    assert header_of(plain.headers, LINKS_HEADER) is None
+
+
+def test_a_change_of_number_is_told_in_a_header(tmp_path: Path) -> None:
+    """WhatsApp's notice comes from the old number and names the new one."""
+    notice = {"type": "user_changed_number", "body": "User changed", "wa_id": "15550108888"}
+    message = {"from": PERSON, "id": "wamid.s", "timestamp": "1795300000", "type": "system", "system": notice}
+    [record] = _translated(settings_with(tmp_path), cloud(messages=[message])).records
+    assert (record.key, read_links(record.headers)) == (PERSON, [Link(PERSON, "15550108888", "number")])
+
+
+def test_stop_with_two_ids_is_written_for_both(tmp_path: Path) -> None:
+    """Upstream may write to either, and nobody may know by then that the two are one."""
+    webhook = _translated(settings_with(tmp_path), cloud(messages=[text("STOP", from_user_id=USER)]))
+    revokes = _values(webhook, "consent-updates")
+    assert [record.key for record in _on(webhook, "consent-updates")] == [PERSON, USER]
+    assert [check(ConsentUpdate, revoke).recipient for revoke in revokes] == [PERSON, USER]
+    assert len({revoke["update_id"] for revoke in revokes}) == 2
+    assert webhook.opt_outs == ["keyword"]

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ContractError
 from pipeline.records.codec import decode_object, encode
-from pipeline.records.ready import ReadyMessage, copy_of, parse_ready, ready_record
+from pipeline.records.ready import FIELDS, ReadyMessage, copy_of, parse_ready, ready_record
 from tests.support.malformed import Bad, bad_ready
 
 REQUEST = {
@@ -54,6 +54,21 @@ def test_copy_keeps_identity_and_judgement() -> None:
     assert original.record["attempt"] == 0
 
 
+def test_person_stands_apart_from_whom_upstream_named() -> None:
+    """Order and limits go by the person; the request goes to the id that upstream wrote."""
+    message = parse_ready(record(person="15550100001", aliases=["US.1"]))
+    assert (message.recipient, message.to, message.aliases) == ("15550100001", "15550109999", ("US.1",))
+
+
+def test_record_of_an_older_gate_has_a_person() -> None:
+    """Without the field the person is the canonical form of whom upstream named."""
+    value = record()
+    del value["person"], value["aliases"]
+    value["request"] = {**REQUEST, "to": "551187654321"}
+    message = parse_ready(value)
+    assert (message.recipient, message.to, message.aliases) == ("5511987654321", "551187654321", ())
+
+
 def test_unknown_fields_are_kept_in_copies() -> None:
     """What a newer gate adds travels on through an older sender's copies."""
     message = parse_ready({**record(), "added_later": 1})
@@ -61,11 +76,8 @@ def test_unknown_fields_are_kept_in_copies() -> None:
     assert copied["added_later"] == 1
 
 
-FIELDS = list(record())
-
-
 @pytest.mark.parametrize(
-    "name", [name for name in FIELDS if name not in ("business", "valid_cause", "consent", "reason")]
+    "name", [name for name in sorted(FIELDS) if name not in ("business", "valid_cause", "consent", "reason")]
 )
 def test_missing_field_is_refused(name: str) -> None:
     """A record without a field that the sender needs is a ContractError, not a crash."""
@@ -97,6 +109,9 @@ def test_missing_field_is_refused(name: str) -> None:
         {"due_at": 5},
         {"judged_at": "yesterday"},
         {"valid_until": None},
+        {"person": 5},
+        {"aliases": [5]},
+        {"aliases": 5},
     ],
 )
 def test_wrong_field_is_refused(change: dict[str, Any]) -> None:

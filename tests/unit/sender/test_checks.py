@@ -139,7 +139,7 @@ def test_the_last_check_keeps_a_request_from_leaving(bench: Make, why: str) -> N
 
     api.before = meanwhile
     world.deliver(world.ready())
-    world.run_for(1.0)
+    world.run_for(1.5)
     assert api.refused == [why]
     assert api.posts == [f"r-1:{number}" for kind, number in expected if kind == "settled"]
     assert written(world, lane) == expected

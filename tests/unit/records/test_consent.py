@@ -70,7 +70,7 @@ def test_consent_is_written_as_it_is_read() -> None:
             {
                 "business": "acme", "category": "utility", "purpose": "*", "status": "granted",
                 "at": "2026-11-20T08:00:00.000Z", "expires_at": None, "update_id": "u-1", "method": "checkbox",
-                "source": "https://shop.example",
+                "source": "https://shop.example", "number": None,
             }
         ],
         "erased_at": None,

@@ -124,11 +124,15 @@ class RequestJudge:
             return [_rerouted(item, request.to, home, source)]
         return Prepared(item, request, _plain(request, raw), returning, source)
 
-    def judge(self, prepared: Prepared, now_ms: int, is_settled: Callable[[str], bool]) -> list[Out] | Wait:
+    def judge(
+        self, prepared: Prepared, now_ms: int, is_settled: Callable[[str], bool], heard_ms: int | None
+    ) -> list[Out] | Wait:
         """Decide about a request.
 
         Args:
             is_settled: Whether nothing newer than the request can be missing from a topic.
+            heard_ms: Broker time up to which consent updates of its partition are merged; None: not known yet, and
+                nothing is admitted. The sender reads on from there.
         """
         item, request, plain, returning, source = prepared
         number = self._numbers.get(request.from_)
@@ -154,11 +158,13 @@ class RequestJudge:
                 return [self._lost_track(prepared, decision, now_ms)]
             return [self._end(item, plain, source, decision, now_ms)]
         assert number is not None  # noqa: S101  `decide` refuses what has no number
+        if heard_ms is None:
+            return Wait(UPDATES)
         if isinstance(decision, Defer):
-            return self._defer(prepared, decision, number, now_ms)
-        return self._admit(prepared, decision, number, now_ms)
+            return self._defer(prepared, decision, number, now_ms, heard_ms)
+        return self._admit(prepared, decision, number, now_ms, heard_ms)
 
-    def _admit(self, prepared: Prepared, admit: Admit, number: NumberSettings, now_ms: int) -> list[Out]:
+    def _admit(self, prepared: Prepared, admit: Admit, number: NumberSettings, now_ms: int, heard_ms: int) -> list[Out]:
         item, request, plain, returning, source = prepared
         self._metrics.admitted.labels(admit.priority).inc()
         event = outbound.outbound_event(
@@ -166,13 +172,13 @@ class RequestJudge:
             attempt=returning.attempt or None,
         )  # fmt: skip
         lane = lane_of(request.from_, request.to, number.partitions or [0])
-        record = _ready(prepared, admit, number.business, lane.key, now_ms)
+        record = _ready(prepared, admit, number.business, lane.key, now_ms, heard_ms)
         return [
             Out(f"ready-{admit.priority}", lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
             _event_out(item, request.to, event),
         ]
 
-    def _defer(self, prepared: Prepared, defer: Defer, number: NumberSettings, now_ms: int) -> list[Out]:
+    def _defer(self, prepared: Prepared, defer: Defer, number: NumberSettings, now_ms: int, heard_ms: int) -> list[Out]:
         item, request, plain, returning, source = prepared
         topic = delayed_topic(defer.due_ms - now_ms)
         self._metrics.deferred.labels(topic, defer.reason).inc()
@@ -181,7 +187,7 @@ class RequestJudge:
             due_at_ms=defer.due_ms, consent=defer.admit.consent, attempt=returning.attempt or None,
         )  # fmt: skip
         lane = lane_of(request.from_, request.to, number.partitions or [0])
-        record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, defer)
+        record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, heard_ms, defer)
         return [
             Out(topic, lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
             _event_out(item, request.to, event),
@@ -251,7 +257,7 @@ def _plain(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ready(
-    prepared: Prepared, admit: Admit, business: str, lane: str, now_ms: int, defer: Defer | None = None
+    prepared: Prepared, admit: Admit, business: str, lane: str, now_ms: int, heard_ms: int, defer: Defer | None = None
 ) -> dict[str, Any]:
     returning = prepared.returning
     return ready.ready_record(
@@ -272,6 +278,7 @@ def _ready(
         due_ms=defer.due_ms if defer is not None else None,
         reason=defer.reason if defer is not None else None,
         via_gate=defer.via_gate if defer is not None else False,
+        heard_ms=heard_ms,
     )
 
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal, get_args
+
+from pydantic import Field
 
 from pipeline.clock import parse_rfc3339_ms, rfc3339
 from pipeline.errors import ContractError
@@ -50,9 +53,13 @@ class Ready(Record):
     reason: str | None
     hops: int
     via_gate: bool
+    heard_ms: int | None = Field(
+        default=None, description="Broker time up to which consent updates were merged when it was judged."
+    )
 
 
-FIELDS = frozenset(Ready.model_fields)
+FIELDS = frozenset(name for name, field in Ready.model_fields.items() if field.is_required())
+"""Fields that every release writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,7 @@ def ready_record(
     due_ms: int | None = None,
     reason: str | None = None,
     via_gate: bool = False,
+    heard_ms: int | None = None,
 ) -> dict[str, Any]:
     """Build what the gate writes for an admitted request."""
     return {
@@ -131,6 +139,7 @@ def ready_record(
         "reason": reason,
         "hops": 0,
         "via_gate": via_gate,
+        "heard_ms": heard_ms,
     }
 
 
@@ -194,6 +203,7 @@ def parse_ready(record: dict[str, Any]) -> ReadyMessage:
         or any(type(value) is not str for value in texts)
         or any(type(value) is not int for value in numbers)
         or any(type(value) is not bool for value in flags)
+        or type(record.get("heard_ms", 0)) not in (int, NoneType)
     ):
         raise ContractError(["ready record: a field is missing or not of its type"])
     return message

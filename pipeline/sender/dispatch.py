@@ -126,6 +126,10 @@ class Dispatch:
             lane.offer(chain, now_s)
             return False
         now_ms, message = self._ctx.unix_ms(), job.message
+        if not self._ctx.optouts.covers(message):
+            job.stage = Stage.SETTLING
+            self._ctx.spawn(lane, self._to_gate(lane, job))
+            return False
         over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
         suppressed = self._ctx.suppressions.forbids(message.recipient, now_ms)
         if over or suppressed or self._ctx.optouts.forbids(message, now_ms):

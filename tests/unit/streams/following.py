@@ -176,6 +176,10 @@ class InlineLoop:
     def __init__(self) -> None:
         self.closed = False
 
+    def is_closed(self) -> bool:
+        """As asyncio's."""
+        return self.closed
+
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
         """Now."""
         if self.closed:

@@ -70,7 +70,7 @@ class OptOuts:
         self._list = Withdrawn()
         self._from_ms = 0
         self._beat_s = self._resumed_s = float("-inf")
-        self._was_fresh = True
+        self._was_fresh: bool | None = None
         self.follower: Follower | None = None
         self._old: set[asyncio.Task[None]] = set()
 
@@ -138,16 +138,17 @@ class OptOuts:
         return lag_s <= self._stale_s and now_s - lag_s >= self._resumed_s
 
     def tell(self, now_s: float) -> None:
-        """Say in the log when freshness comes and goes; called about once a second."""
-        is_fresh = self.follower is None or self.is_fresh(now_s)
-        if is_fresh != self._was_fresh:
+        """Say in the log when freshness goes and comes back; called about once a second."""
+        is_fresh = self.is_fresh(now_s)
+        if is_fresh and self._was_fresh is False:
+            log.info("sending_resumes", reason="opt_outs_stale", people=len(self._list))
+        elif not is_fresh and self._was_fresh:
             lag_s = self.lag_s(now_s)
-            known = {"lag_s": round(lag_s, 1) if lag_s < float("inf") else None, "people": len(self._list)}
-            if is_fresh:
-                log.info("sending_resumes", reason="opt_outs_stale", **known)
-            else:
-                log.warning("sending_stops", reason="opt_outs_stale", **known)
-        self._was_fresh = is_fresh
+            log.warning(
+                "sending_stops", reason="opt_outs_stale", lag_s=round(lag_s, 1) if lag_s < float("inf") else None
+            )
+        if is_fresh or self._was_fresh is not None:
+            self._was_fresh = is_fresh
 
     def covers(self, message: ReadyMessage) -> bool:
         """Whether everything said since the message was judged is known; if not, the gate has to judge it anew."""

@@ -272,13 +272,13 @@ def test_last_word_keeps_a_person_from_being_forgotten() -> None:
 def test_log_says_when_sending_stops_and_resumes(make: Callable[..., OptOuts]) -> None:
     """One line for each turn, with the contract's reason, and no line a second in between."""
     outs = make()
+    outs.require(NOW_MS)
+    FakeFollower.fresh_as_of_s = 100.0
     with capture_logs() as lines:
-        outs.tell(100.0)
-        outs.require(NOW_MS)
-        for now_s in (100.0, 100.9, 101.8):
+        for now_s in (100.0, 100.9, 101.8, 102.7, 103.6, 104.5, 105.4, 106.3, 107.2):
             outs.tell(now_s)
-        FakeFollower.fresh_as_of_s = 102.0
-        outs.tell(102.7)
-        outs.tell(103.6)
-    told = [(line["event"], line["reason"]) for line in lines if "reason" in line]
+        FakeFollower.fresh_as_of_s = 108.0
+        for now_s in (108.1, 109.0):
+            outs.tell(now_s)
+    told = [(line["event"], line["reason"]) for line in lines]
     assert told == [("sending_stops", "opt_outs_stale"), ("sending_resumes", "opt_outs_stale")]

@@ -69,7 +69,7 @@ def judged(after_s: float, *, said_s: float = 0.0, number: str = NUMBER, **event
     later_ms = NOW_MS + int(after_s * 1000)
     asked = request(category="service", purpose=..., message=text())
     found = tables.outcome(asked, now_ms=later_ms, timestamp_ms=later_ms)
-    return found["reason"] or found["type"]
+    return str(found["reason"] or found["type"])
 
 
 @pytest.mark.parametrize(

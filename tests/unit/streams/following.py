@@ -127,6 +127,8 @@ class FakeConsumer:
         if broker.errors:
             return [broker.errors.pop(0)]
         for partition, log in broker.logs.items():
+            if partition not in self._at:
+                continue
             while len(batch) < count and self._left and self._at[partition] < len(log):
                 message = log[self._at[partition]]
                 self._at[partition] += 1

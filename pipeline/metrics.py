@@ -112,6 +112,8 @@ class Metrics:
             "opt_out_reader_lag_seconds", "How far behind the reader of opt-outs was when last known."
         )
 
+        self.opt_out_people = self._gauge("opt_out_people", "People whose opt-outs the reader keeps in memory.")
+
     def _declare_webhooks(self) -> None:
         self.webhook_requests = self._counter(
             "webhook_requests", "Webhook calls, by what they were answered.", "result"

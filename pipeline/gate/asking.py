@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 ASK_EVERY_S: Final = 0.01
 ASK_AGAIN_S: Final = 0.25
+KNOWN_S: Final = 10.0
+"""Senders that begin anew read consent updates from where the gate said that it knows them: not much further back."""
 
 Answer = dict[Partition, tuple[int, int | None]]
 Ask = Callable[[list[Partition], list[Partition]], Answer]
@@ -36,6 +38,7 @@ class Asker:
         self._freshness = freshness
         self._learned = learned
         self._wanted = asyncio.Event()
+        self._due: set[Partition] = set()
         self._epoch = 0
         self._repeats = Repeats()
 
@@ -43,16 +46,23 @@ class Asker:
         """Somebody waits."""
         self._wanted.set()
 
+    def keep_known(self, tp: Partition, now_s: float) -> None:
+        """Ask for a partition's end once in `KNOWN_S` at least, though nobody waits for it."""
+        if now_s - self._freshness.asked_at_s(tp) > KNOWN_S:
+            self._due.add(tp)
+            self._wanted.set()
+
     def forget(self) -> None:
         """The partitions are no longer ours: an answer on its way tells nothing."""
         self._epoch += 1
+        self._due.clear()
 
     async def run(self) -> None:
-        """Ask as long as somebody waits for an end that is not known, until cancelled."""
+        """Ask as long as somebody waits for an end that is not known, or one is due, until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            partitions = self._room.asking()
+            partitions = list({*self._room.asking(), *self._due})
             if partitions:
                 await asyncio.sleep(ASK_EVERY_S if await self._once(partitions) else ASK_AGAIN_S)
                 self._wanted.set()
@@ -68,6 +78,7 @@ class Asker:
                 log.warning("ends_unknown", error=str(exc), suppressed=held_back)
             return False
         if epoch == self._epoch:
+            self._due.difference_update(answer)
             for tp, (end, begin) in answer.items():
                 if begin is not None:
                     self._freshness.begins_at(tp, begin)

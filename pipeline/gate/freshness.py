@@ -29,6 +29,7 @@ class Freshness:
         self._positions: dict[Partition, int] = {}
         self._ends: dict[Partition, tuple[float, int]] = {}
         self._moved: dict[Partition, float] = {}
+        self._reached_ms: dict[Partition, int] = {}
 
     def processed(self, tp: Partition, offset: int, now_s: float) -> None:
         """A record of that partition has been processed, and all before it."""
@@ -42,6 +43,25 @@ class Freshness:
     def ends_at(self, tp: Partition, asked_at_s: float, end: int) -> None:
         """A question asked then was answered: the partition ended at that offset."""
         self._ends[tp] = (asked_at_s, end)
+
+    def reached_at(self, tp: Partition, broker_ms: int) -> None:
+        """A record of that broker time has been processed."""
+        self._reached_ms[tp] = max(broker_ms, self._reached_ms.get(tp, 0))
+
+    def heard_ms(self, tp: Partition, now_s: float, now_ms: int) -> int | None:
+        """Broker time up to which everything on the partition has been processed; None: nobody knows yet.
+
+        By the newest record, or, where the end was reached, by when it was asked for, which this host's clock tells.
+        """
+        reached_ms = self._reached_ms.get(tp)
+        asked_at_s, end = self._ends.get(tp, (now_s, 0))
+        if tp in self._ends and self.has_reached(tp, end):
+            return max(reached_ms or 0, now_ms - int((now_s - asked_at_s) * 1000))
+        return reached_ms
+
+    def asked_at_s(self, tp: Partition) -> float:
+        """When the end was asked for last, of the questions that were answered."""
+        return self._ends.get(tp, (float("-inf"), 0))[0]
 
     def position(self, tp: Partition) -> int | None:
         """Offset up to which the partition has been processed, if known."""
@@ -65,6 +85,7 @@ class Freshness:
         self._positions.clear()
         self._ends.clear()
         self._moved.clear()
+        self._reached_ms.clear()
 
 
 @dataclass(slots=True)

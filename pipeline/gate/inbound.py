@@ -1,4 +1,4 @@
-"""Inbound events: a person's message opens the service window, a status `failed` becomes an `undelivered` event.
+"""Inbound events: a message or call opens the service window, a status `failed` becomes an `undelivered` event.
 
 Synchronous; runs in the gate's worker. Three of four inbound events are other statuses: the ingress says so in a
 header, and they are passed over unparsed.
@@ -32,7 +32,7 @@ SUPPRESSIONS: Final = "suppressions"
 MAX_INBOUND_BYTES: Final = 4 * 1024 * 1024
 MAX_ID_CHARS: Final = 200
 MAX_TIME_CHARS: Final = 40
-_WANTED: Final = frozenset({None, b"message", FAILED})
+_WANTED: Final = frozenset({None, b"message", b"call", FAILED})
 
 
 class InboundJudge:
@@ -64,7 +64,7 @@ class InboundJudge:
             event = decode_object(item.value, MAX_INBOUND_BYTES)
             if event.get("type") == "status" and event.get("status") == "failed":
                 return self._failed(item, failure_of(event))
-            if event.get("type") != "message" or _is_notice(event):
+            if not (_is_call(event) or (event.get("type") == "message" and not _is_notice(event))):
                 return learned
             number, recipient, said_ms = _message(event)
         except (DecodeError, ContractError) as exc:
@@ -147,6 +147,11 @@ class InboundJudge:
         return [dead_letter(item, code, message)]
 
 
+def _is_call(event: dict[str, Any]) -> bool:
+    """Whether the person calls: the beginning of a call, taken or not, opens the window; its end does not."""
+    return event.get("type") == "call" and event.get("status") == "connect" and event.get("recipient") is not None
+
+
 def _is_notice(event: dict[str, Any]) -> bool:
     """Whether WhatsApp tells of the person (a new number, a new identity) instead of the person writing."""
     body = event.get("body")
@@ -154,7 +159,7 @@ def _is_notice(event: dict[str, Any]) -> bool:
 
 
 def _message(event: dict[str, Any]) -> tuple[str, str, int]:
-    """Number, person and time of a message event."""
+    """Number, person and time of a message or call event."""
     number, at = event.get("number"), event.get("at")
     if not isinstance(number, str) or not isinstance(at, str) or len(at) > MAX_TIME_CHARS:
         raise ContractError(["message event: number and at are needed"])

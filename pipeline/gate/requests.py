@@ -131,11 +131,15 @@ class RequestJudge:
             return [_rerouted(item, found, source)]
         return Prepared(item, request, _plain(request, raw), returning, source, found.person)
 
-    def judge(self, prepared: Prepared, now_ms: int, is_settled: Callable[[str], bool]) -> list[Out] | Wait:
+    def judge(
+        self, prepared: Prepared, now_ms: int, is_settled: Callable[[str], bool], heard_ms: int | None
+    ) -> list[Out] | Wait:
         """Decide about a request.
 
         Args:
             is_settled: Whether nothing newer than the request can be missing from a topic.
+            heard_ms: Broker time up to which consent updates of its partition are merged; None: not known yet, and
+                nothing is admitted. The sender reads on from there.
         """
         item, request, plain, returning, source, person = prepared
         number = self._numbers.get(request.from_)
@@ -171,14 +175,16 @@ class RequestJudge:
                 return [self._lost_track(prepared, decision, now_ms)]
             return [self._end(item, plain, source, decision, now_ms)]
         assert number is not None  # noqa: S101  `decide` refuses what has no number
+        if heard_ms is None:
+            return Wait(UPDATES)
         noted = self._holds.decided(item, request, person, window_ms, decision, now_ms)
         if suppression is not None:
             noted += lapsed(item, person, self._suppressions)
         if isinstance(decision, Defer):
-            return [*self._defer(prepared, decision, number, now_ms), *noted]
-        return [*self._admit(prepared, decision, number, now_ms), *noted]
+            return [*self._defer(prepared, decision, number, now_ms, heard_ms), *noted]
+        return [*self._admit(prepared, decision, number, now_ms, heard_ms), *noted]
 
-    def _admit(self, prepared: Prepared, admit: Admit, number: NumberSettings, now_ms: int) -> list[Out]:
+    def _admit(self, prepared: Prepared, admit: Admit, number: NumberSettings, now_ms: int, heard_ms: int) -> list[Out]:
         item, request, plain, returning, source, person = prepared
         self._metrics.admitted.labels(admit.priority).inc()
         event = outbound.outbound_event(
@@ -186,13 +192,14 @@ class RequestJudge:
             attempt=returning.attempt or None,
         )  # fmt: skip
         lane = lane_of(request.from_, person, number.partitions or [0])
-        record = _ready(prepared, admit, number.business, lane.key, now_ms, self._people.ids_of(item.tp[1], person))
+        aliases = self._people.ids_of(item.tp[1], person)
+        record = _ready(prepared, admit, number.business, lane.key, now_ms, heard_ms, aliases)
         return [
             Out(f"ready-{admit.priority}", lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
             _event_out(item, request.to, event),
         ]
 
-    def _defer(self, prepared: Prepared, defer: Defer, number: NumberSettings, now_ms: int) -> list[Out]:
+    def _defer(self, prepared: Prepared, defer: Defer, number: NumberSettings, now_ms: int, heard_ms: int) -> list[Out]:
         item, request, plain, returning, source, person = prepared
         topic = delayed_topic(defer.due_ms - now_ms)
         self._metrics.deferred.labels(topic, defer.reason).inc()
@@ -202,7 +209,7 @@ class RequestJudge:
         )  # fmt: skip
         lane = lane_of(request.from_, person, number.partitions or [0])
         aliases = self._people.ids_of(item.tp[1], person)
-        record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, aliases, defer)
+        record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, heard_ms, aliases, defer)
         return [
             Out(topic, lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
             _event_out(item, request.to, event),
@@ -272,7 +279,7 @@ def _plain(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ready(
-    prepared: Prepared, admit: Admit, business: str, lane: str, now_ms: int, aliases: list[str],
+    prepared: Prepared, admit: Admit, business: str, lane: str, now_ms: int, heard_ms: int, aliases: list[str],
     defer: Defer | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     returning = prepared.returning
@@ -296,6 +303,7 @@ def _ready(
         via_gate=defer.via_gate if defer is not None else False,
         person=prepared.person,
         aliases=aliases,
+        heard_ms=heard_ms,
     )
 
 

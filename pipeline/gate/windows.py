@@ -1,4 +1,10 @@
-"""Customer service windows: free-form messages may go for 24 h after a person's last message to a number.
+"""Customer service windows: free-form messages may go for 24 h after a person's last message or call to a number.
+
+A free entry point (an advertisement that the person wrote from) changes what messages cost, for 72 h, and admits
+nothing (Meta, pricing). Three clocks meet here. WhatsApp's dates the message, and Meta's own window ends by that clock;
+what it dates ahead of the broker's time counts from the broker's time, so no date opens a longer window. Whether the
+window is open is asked of the host's clock, at the gate and again as the request is written. A host's clock that is
+behind lets a message through to Meta, which refuses it (131047): the request fails as `api_rejected`.
 
 Pure. A window record is a plain object as it stands on `service-windows` (one per person, windows by number).
 """

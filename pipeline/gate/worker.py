@@ -23,7 +23,7 @@ from pipeline.gate.freshness import ChainKey, Freshness, Waiter, WaitingRoom
 from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.intake import ORDER, App, Intake
 from pipeline.gate.item import Item, Kind, Out
-from pipeline.gate.requests import Prepared, RequestJudge, Wait
+from pipeline.gate.requests import UPDATES, Prepared, RequestJudge, Wait
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
 from pipeline.metrics import Metrics
@@ -234,6 +234,7 @@ class Worker:
             batch.add(item, self._judges.updates.apply(item))
         if item.kind != "remerge":
             self._freshness.processed(item.tp, item.offset, now_s)
+            self._freshness.reached_at(item.tp, item.timestamp_ms)
 
     def _judge(self, key: ChainKey, waiter: Waiter, batch: Batch, now_ms: int, now_s: float) -> bool:
         prepared: Prepared = waiter.work
@@ -243,7 +244,10 @@ class Worker:
             tp = (self._topic(topic), partition)
             return tp in waiter.settled or self._freshness.is_current(tp, waiter.read_at_s)
 
-        found = self._judges.requests.judge(prepared, now_ms, is_settled)
+        updates = (self._topic(UPDATES), partition)
+        self.asker.keep_known(updates, now_s)
+        heard_ms = self._freshness.heard_ms(updates, now_s, now_ms)
+        found = self._judges.requests.judge(prepared, now_ms, is_settled, heard_ms)
         if isinstance(found, Wait):
             self._room.enter(key, waiter, (self._topic(found.topic), partition), now_s)
             self.asker.want()

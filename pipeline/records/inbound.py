@@ -27,7 +27,7 @@ class InboundEvent(Record):
     """One fact of one webhook; a redelivered webhook gives the same `event_id`."""
 
     event_id: str
-    type: Literal["status", "message", "preference", "template", "account", "quality", "error", "unknown"]
+    type: Literal["status", "message", "call", "preference", "template", "account", "quality", "error", "unknown"]
     at: TimeMs
     received_at: TimeMs
     number: str | None

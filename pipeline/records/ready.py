@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal, get_args
 
 from pydantic import Field
@@ -55,9 +56,13 @@ class Ready(Record):
     via_gate: bool
     person: str | None = None
     aliases: list[str] = Field(default_factory=list)
+    heard_ms: int | None = Field(
+        default=None, description="Broker time up to which consent updates were merged when it was judged."
+    )
 
 
 FIELDS = frozenset(name for name, field in Ready.model_fields.items() if field.is_required())
+"""Fields that every release writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ def ready_record(
     via_gate: bool = False,
     person: str | None = None,
     aliases: Sequence[str] = (),
+    heard_ms: int | None = None,
 ) -> dict[str, Any]:
     """Build what the gate writes for an admitted request.
 
@@ -154,6 +160,7 @@ def ready_record(
         "via_gate": via_gate,
         "person": person,
         "aliases": list(aliases),
+        "heard_ms": heard_ms,
     }
 
 
@@ -221,6 +228,7 @@ def parse_ready(record: dict[str, Any]) -> ReadyMessage:
         or any(type(value) is not str for value in texts)
         or any(type(value) is not int for value in numbers)
         or any(type(value) is not bool for value in flags)
+        or type(record.get("heard_ms", 0)) not in (int, NoneType)
     ):
         raise ContractError(["ready record: a field is missing or not of its type"])
     return message

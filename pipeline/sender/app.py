@@ -44,6 +44,7 @@ from pipeline.streams.follow import Follower
 from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.topics import DELAYED, READY
+from pipeline.streams.watchdog import Reader, ReaderWatchdog
 from pipeline.whatsapp.client import Client
 
 log = structlog.get_logger(__name__)
@@ -98,6 +99,8 @@ class Sender:
         self._inbound_count = InboundCount(settings, self.ctx, loop)
         self._inbound_count.start()
         self._login_tasks = logins.start(self._crash_by)
+        watchdog = ReaderWatchdog(self._readers, lambda: self.app.lease.valid, self.app.crash)
+        self._reader_task = loop.create_task(watchdog.run())
         reader = LedgerReader(settings)
         self._evidence = Evidence(settings, loop, self._wake_all)
         finish = Finish(self.ctx)
@@ -130,7 +133,7 @@ class Sender:
 
     async def close(self) -> None:
         """Stop tasks, readers and clients, after the app has stopped."""
-        tasks = self._tick_task, self._account_task, *self._login_tasks
+        tasks = self._tick_task, self._account_task, self._reader_task, *self._login_tasks
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -205,6 +208,12 @@ class Sender:
         """Ready once `account-state` was read to its end, however little there is on it."""
         await self._account_follower.caught_up.wait()
         self._health.meet(ACCOUNT)
+
+    def _readers(self) -> dict[str, Reader]:
+        """Whom every sender needs to hear: those who read beside the stream."""
+        readers = {"account-state": self._account_follower, "suppressions": self._suppressed}
+        opt_outs = self.ctx.optouts.follower
+        return {**readers, "consent-updates": opt_outs} if opt_outs is not None else {**readers}
 
     def _wake_all(self) -> None:
         for lane in self.ctx.lanes.values():

@@ -164,6 +164,10 @@ class Dispatch:
     def _goes_elsewhere(self, lane: Lane, job: Job, now_ms: int) -> bool:
         """End a message that may not go any more, put one off that is held; whether it was one of the two."""
         message = job.message
+        if not self._ctx.optouts.covers(message):
+            job.stage = Stage.SETTLING
+            self._ctx.spawn(lane, self._to_gate(lane, job))
+            return True
         over = now_ms >= message.expires_ms or now_ms >= message.valid_until_ms
         suppressed = self._ctx.suppressions.forbids(message.recipient, now_ms)
         refusal = template_refusal(self._ctx.account.templates, lane.settings.account, message, now_ms)

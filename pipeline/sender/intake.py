@@ -19,6 +19,7 @@ from pipeline.sender.finish import Finish, due_to_steady_s
 from pipeline.sender.jobs import Job, Stage
 from pipeline.sender.lane import Early, Lane
 from pipeline.sender.ledger_state import IdState
+from pipeline.sender.optouts import heard_ms
 from pipeline.sender.posting import digest_of
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.stops import as_it_stands
@@ -145,7 +146,7 @@ class Intake:
         job, message = self._job(record), record.message
         job.places.append(record.place)
         job.home = record.place
-        self._ctx.optouts.require(message.source_ms)
+        self._ctx.optouts.require(heard_ms(message))
         delayed = self._scheduling.is_delayed(record.place[0])
         now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
         if state is not None:

@@ -47,7 +47,7 @@ class LastChecks:
             return "access"
         if now_ms >= message.valid_until_ms or now_ms >= message.expires_ms:
             return "expired"
-        if not self._ctx.optouts.is_fresh(now_s):
+        if not self._ctx.optouts.is_fresh(now_s) or not self._ctx.optouts.covers(message):
             return "opt_outs_stale"
         if self._ctx.optouts.forbids(message, now_ms):
             return "opt_out"

@@ -1,102 +1,50 @@
 """Opt-outs at send time: what `consent-updates` says by now against what a message was judged on.
 
 The same merge rule as the gate's. Only people with a revoke or an erasure since the reader's beginning are kept; for
-everybody else the judgement stands. Applied on the event loop; read by a `Follower`.
+everybody else the judgement stands. What is kept is bounded: people whose last word was merged before anything unsent
+was judged are forgotten (`trim`), and beyond `MAX_PEOPLE` the oldest words go, too. A message that was judged on less
+than what is still known here is not covered: it goes back to the gate, which knows all of it, and is judged anew.
+Applied on the event loop; read by a `Follower`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
 
-from pipeline.clock import parse_rfc3339_ms
+from pipeline.clock import unix_ms
 from pipeline.config import Settings
-from pipeline.errors import RecordError
-from pipeline.records.alias import read_person
-from pipeline.records.canonical import canonical
-from pipeline.records.codec import check, decode_object
-from pipeline.records.confirmation import is_confirmation
-from pipeline.records.consent import ConsentUpdate
-from pipeline.records.consent_rule import merge, standing
 from pipeline.records.ready import ReadyMessage
-from pipeline.sender.aliases import Aliases, joined
+from pipeline.sender.aliases import Aliases
+from pipeline.sender.withdrawn import Withdrawn
 from pipeline.streams.follow import Follower
+from pipeline.streams.topics import retention_ms
 
 log = structlog.get_logger(__name__)
 
+TOPIC = "consent-updates"
 LOOK_BACK_MS = 60_000
+"""What a gate merged up to is known by its clock or the broker's: they may differ by as much."""
 REWIND_SLACK_MS = 600_000
-MAX_PEOPLE = 2_000_000
+RETENTION_SLACK_MS = 600_000
+"""Kafka deletes whole segments and looks every few minutes: what is about to go is taken for gone."""
+KEEP_MS = 2 * 3_600_000
+"""Copies on the delayed topics come back within an hour; words of that time are never trimmed."""
+TRIM_ABOVE = 20_000
 STANDSTILL_S = 1.0
 """A process that did nothing for so long was frozen: an opt-out of that time is obeyed, however short the freeze."""
 
 
-class OptOutList:
-    """People who took something back, as far as one reading of the topic has shown. Pure."""
+def heard_ms(message: ReadyMessage) -> int:
+    """Broker time up to which updates were merged when the message was judged.
 
-    def __init__(self) -> None:
-        self._people: dict[str, dict[str, Any]] = {}
-
-    def __len__(self) -> int:
-        return len(self._people)
-
-    def apply(self, value: bytes | None, timestamp_ms: int, headers: Any = None) -> None:
-        """Take one update in; what breaks the contract is the gate's to report.
-
-        Args:
-            headers: Those of the record: a gate may have said there whose alias the recipient is.
-        """
-        try:
-            update = check(ConsentUpdate, decode_object(value))
-        except RecordError:
-            return
-        person, _ = read_person(headers) or (canonical(update.recipient), 0)
-        known = self._people.get(person)
-        if known is None and (update.action == "grant" or len(self._people) >= MAX_PEOPLE):
-            return
-        merged = merge(known, update, timestamp_ms)
-        if merged.consent is not None:
-            self._people[person] = merged.consent
-
-    @property
-    def overflowed(self) -> bool:
-        """Whether somebody may be missing: then nothing may be sent."""
-        return len(self._people) >= MAX_PEOPLE
-
-    def forbids(self, message: ReadyMessage, now_ms: int, ids: tuple[str, ...] = ()) -> bool:
-        """Whether a revoke or erasure newer than the consent that the message was judged on concerns it.
-
-        Args:
-            ids: Every id of the person; empty: those that the message names.
-        """
-        found: dict[str, Mapping[str, Any]] = {
-            person: consent
-            for person in ids or (message.recipient, *message.aliases)
-            if (consent := self._people.get(person)) is not None
-        }
-        if not found:
-            return False
-        if len(found) > 1:
-            found = joined(found, message.recipient)
-        return any(_forbids(consent, message, now_ms) for consent in found.values())
-
-
-def _forbids(consent: Mapping[str, Any], message: ReadyMessage, now_ms: int) -> bool:
-    basis = message.record["consent"]
-    judged_s = parse_rfc3339_ms(basis["at"]) // 1000 if basis else None
-    erased = consent["erased_at"]
-    if erased is not None and (judged_s is None or parse_rfc3339_ms(erased) // 1000 >= judged_s):
-        return True
-    request = message.record["request"]
-    now = standing(consent, message.record["business"], message.category, request.get("purpose"), now_ms)
-    if now.kind != "withdrawn" or now.entry is None:
-        return False
-    if is_confirmation(now.entry, request):
-        return False  # the answer to this very opt-out
-    return judged_s is None or parse_rfc3339_ms(now.entry["at"]) // 1000 >= judged_s
+    A gate of an older release does not say so: then it is taken to have been abreast of its requests.
+    """
+    heard: int | None = message.record.get("heard_ms")
+    return message.source_ms if heard is None else heard
 
 
 class OptOuts:
@@ -106,50 +54,81 @@ class OptOuts:
         stale_s: Nothing may be sent when the knowledge is older than this.
         on_fresh: Called on the loop after each batch.
         follow: Makes the reader.
+        clock_ms: Milliseconds since 1970.
+
+    Attributes:
+        follower: The reader; None before the first message.
     """
 
     def __init__(
         self, settings: Settings, loop: asyncio.AbstractEventLoop, on_fresh: Callable[[], None],
-        follow: type[Follower] = Follower,
+        follow: type[Follower] = Follower, clock_ms: Callable[[], int] = unix_ms,
     ) -> None:  # fmt: skip
-        self._follow = follow
+        self._follow, self._clock_ms = follow, clock_ms
         self._settings, self._loop, self._on_fresh = settings, loop, on_fresh
         self._stale_s = settings.sender.opt_out_stale_s
-        self._list = OptOutList()
+        self._retention_ms = retention_ms(settings, TOPIC) or 0
+        self._list = Withdrawn()
         self._aliases = Aliases(settings, loop, follow)
+        self._from_ms = 0
         self._beat_s = self._resumed_s = float("-inf")
-        self._follower: Follower | None = None
+        self._was_fresh: bool | None = None
+        self.follower: Follower | None = None
         self._old: set[asyncio.Task[None]] = set()
 
-    def require(self, oldest_source_ms: int) -> None:
-        """Make sure that the reading begins 60 s before the broker time of a message's request; else begin anew."""
-        begin = max(0, oldest_source_ms - LOOK_BACK_MS)
-        if self._follower is not None and self._follower.from_ms is not None and self._follower.from_ms <= begin:
+    @property
+    def people(self) -> int:
+        """How many people are kept."""
+        return len(self._list)
+
+    def require(self, oldest_heard_ms: int) -> None:
+        """Make sure that the reading began 60 s before that broker time (`heard_ms` of a message); else begin anew.
+
+        What Kafka does not keep any more cannot be read: messages of before are not covered.
+        """
+        kept_ms = self._clock_ms() - self._retention_ms + RETENTION_SLACK_MS
+        begin = max(0, oldest_heard_ms - LOOK_BACK_MS, kept_ms)
+        if self.follower is not None and self._from_ms <= begin:
             return
-        if self._follower is not None:
-            begin = max(0, begin - REWIND_SLACK_MS)
-            task = self._loop.create_task(self._follower.stop())
+        if self.follower is not None:
+            begin = max(0, begin - REWIND_SLACK_MS, kept_ms)
+            task = self._loop.create_task(self.follower.stop())
             self._old.add(task)
             task.add_done_callback(self._old.discard)
-        fresh = OptOutList()
+        fresh = Withdrawn()
 
         def apply(batch: list[Any]) -> None:
             for message in batch:
                 fresh.apply(message.value(), message.timestamp()[1], message.headers())
             self._on_fresh()
 
-        self._list = fresh
-        topic = self._settings.topic("consent-updates")
-        self._follower = self._follow(self._settings.kafka, topic, apply, self._loop, begin)
-        self._follower.start()
+        self._list, self._from_ms = fresh, begin
+        self.follower = self._follow(self._settings.kafka, self._settings.topic(TOPIC), apply, self._loop, begin)
+        self.follower.start()
         self._aliases.read_from(begin)
         log.info("opt_out_reader_begins", from_ms=begin)
 
+    def trim(self, unsent: Iterable[ReadyMessage]) -> None:
+        """Forget people whose last word every gate had merged before anything unsent was judged.
+
+        A message that is still to come and was judged earlier has the reader begin anew, as any other.
+
+        Args:
+            unsent: Every message of this process that may still be sent; looked at only if there is much to forget.
+        """
+        if len(self._list) <= TRIM_ABOVE or self.follower is None or not self.follower.caught_up.is_set():
+            return
+        oldest_ms = min((heard_ms(message) for message in unsent), default=self._clock_ms())
+        needed_ms = min(oldest_ms - LOOK_BACK_MS, self._clock_ms() - KEEP_MS)
+        if needed_ms > self._from_ms:
+            self._from_ms = needed_ms
+            self._list.forget_older(needed_ms)
+
     def lag_s(self, now_s: float) -> float:
         """Age of the knowledge in seconds; infinite before the reading has reached the end once."""
-        if self._follower is None:
+        if self.follower is None:
             return float("inf")
-        return max(self._follower.lag_s(now_s), self._aliases.lag_s(now_s))
+        return max(self.follower.lag_s(now_s), self._aliases.lag_s(now_s))
 
     def beat(self, now_s: float) -> None:
         """The process runs. Called so often that a long silence means that it stood still, and heard of nothing."""
@@ -161,16 +140,33 @@ class OptOuts:
         """Whether sending is allowed at all: the knowledge is complete, young, and of after a standstill."""
         self.beat(now_s)
         lag_s = self.lag_s(now_s)
-        return lag_s <= self._stale_s and now_s - lag_s >= self._resumed_s and not self._list.overflowed
+        return lag_s <= self._stale_s and now_s - lag_s >= self._resumed_s
+
+    def tell(self, now_s: float) -> None:
+        """Say in the log when freshness goes and comes back; called about once a second."""
+        is_fresh = self.is_fresh(now_s)
+        if is_fresh and self._was_fresh is False:
+            log.info("sending_resumes", reason="opt_outs_stale", people=len(self._list))
+        elif not is_fresh and self._was_fresh:
+            lag_s = self.lag_s(now_s)
+            log.warning(
+                "sending_stops", reason="opt_outs_stale", lag_s=round(lag_s, 1) if lag_s < float("inf") else None
+            )
+        if is_fresh or self._was_fresh is not None:
+            self._was_fresh = is_fresh
+
+    def covers(self, message: ReadyMessage) -> bool:
+        """Whether everything said since the message was judged is known; if not, the gate has to judge it anew."""
+        return heard_ms(message) - LOOK_BACK_MS >= max(self._from_ms, self._list.forgotten_ms) or self._from_ms == 0
 
     def forbids(self, message: ReadyMessage, now_ms: int) -> bool:
-        """Whether this message must not go."""
+        """Whether this message must not go: a revoke or erasure newer than the consent it was judged on concerns it."""
         return self._list.forbids(message, now_ms, self._aliases.of(message))
 
     async def stop(self) -> None:
         """End the reading."""
         await self._aliases.stop()
-        if self._follower is not None:
-            await self._follower.stop()
+        if self.follower is not None:
+            await self.follower.stop()
         for task in list(self._old):
             await task

@@ -23,6 +23,7 @@ from pipeline.sender.finish import Finish
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import BROKER_SKEW_S, DELAYED_WINDOW_HIGH, Lane
 from pipeline.sender.ledger_state import PAIR_MEMORY_MS, LedgerState
+from pipeline.sender.optouts import heard_ms
 from pipeline.sender.replay import LedgerReader, Standing
 from pipeline.sender.scheduling import Scheduling
 from pipeline.streams.follow import Follower
@@ -89,7 +90,8 @@ class Takeover:
         # Step 5: the bucket, empty at the last attempt's broker time and refilled since; pair buckets likewise.
         self._fill_buckets(lane, receipt.timestamp_ms, opened_s)
         # Step 6: records that came meanwhile become jobs; ids of unknown outcome hold their chains.
-        self._ctx.optouts.require(min((early.message.source_ms for early in lane.early), default=receipt.timestamp_ms))
+        heard = (heard_ms(early.message) for early in lane.early)
+        self._ctx.optouts.require(min(heard, default=receipt.timestamp_ms))
         lane.is_open, lane.opened_s = True, self._ctx.steady_s()
         self._intake.open(lane)
         log.info(

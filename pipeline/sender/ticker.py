@@ -30,8 +30,6 @@ MARK_EVERY = 120
 FORGET_EVERY = 240
 STALL_S = 120.0
 """With work, and no reason of the contract's to stand still, something must be settled within this time."""
-STALE_OPT_OUTS_S = 300.0
-"""Opt-outs that stay stale are a reason to wait only so long: then a new process may read them better."""
 
 
 class Ticker:
@@ -102,11 +100,11 @@ class Ticker:
             age_s = max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else 0.0
             metrics.oldest_ready_seconds.labels(lane.number, name).set(age_s)
         metrics.seconds_to_drain.labels(lane.number).set(len(lane.jobs) / lane.limit.rate_per_s)
-        metrics.opt_out_reader_lag.set(self._ctx.optouts.lag_s(now_s))
 
     def _watch(self) -> None:
         """Nothing settled although something may go: the process is stuck, whatever it looks like."""
         now_s, settled = self._ctx.steady_s(), self._ctx.settled_count
+        self._opt_outs(now_s)
         if settled != self._progress[0] or not any(self._should_move(lane) for lane in self._ctx.lanes.values()):
             self._progress = (settled, now_s)
         stuck_s = now_s - self._progress[1]
@@ -116,10 +114,15 @@ class Ticker:
             self._health.report_stall("lanes", f"nothing settled for {stuck_s:.0f} s")
             raise InvariantBroken(f"nothing settled for {stuck_s:.0f} s; (jobs, in flight, on way) by lane: {what}")
 
+    def _opt_outs(self, now_s: float) -> None:
+        """Also without a lane: a process that has none yet may get one."""
+        optouts = self._ctx.optouts
+        optouts.tell(now_s)
+        optouts.trim(job.message for lane in self._ctx.lanes.values() for job in lane.jobs.values())
+        self._ctx.metrics.opt_out_reader_lag.set(optouts.lag_s(now_s))
+        self._ctx.metrics.opt_out_people.set(optouts.people)
+
     def _should_move(self, lane: Lane) -> bool:
         if not lane.is_open:
             return not lane.kafka_away and self._ctx.stream.lease.valid
-        reasons = self._dispatch.stop_reasons(lane)
-        if self._ctx.optouts.lag_s(self._ctx.steady_s()) > STALE_OPT_OUTS_S:
-            reasons.discard("opt_outs_stale")
-        return not reasons and lane.chains.queued
+        return not self._dispatch.stop_reasons(lane) and lane.chains.queued

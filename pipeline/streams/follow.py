@@ -1,7 +1,8 @@
 """Follows all partitions of a topic without a group: every process that must hear everything reads this way.
 
-One thread per follower reads with librdkafka and hands batches to the event loop, where they are applied; it also
-asks Kafka for the end offsets, so that the process can prove how fresh its knowledge is.
+One thread per follower reads with librdkafka and hands batches to the event loop, where they are applied; at most
+`BATCHES_ON_THE_WAY` wait there. It also asks Kafka for the end offsets, so that the process can prove how fresh its
+knowledge is. When Kafka is lost the thread goes on where it was; what nobody foresaw ends it, and `error` says so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from pipeline.streams.client import librdkafka, reader_conf
 log = structlog.get_logger(__name__)
 
 BATCH_RECORDS = 1000
+BATCHES_ON_THE_WAY = 4
+"""Batches that the loop has not applied yet: a long topic is read no faster than it is applied."""
+HAND_OVER_LOOK_S = 0.5
+COUNT_EVERY_S = 5.0
+"""How often the partitions are counted: on one that was added, something would be said that is not heard."""
 POLL_S = 0.25
 FETCH_WAIT_MS = 500
 ENDS_EVERY_S = 0.5
@@ -41,7 +47,14 @@ class Follower:
         on_batch: Called on the loop with messages (errors left out), in order per partition.
         loop: The loop that batches are applied on.
         from_ms: Broker time to begin at, ms; None: from the beginning.
+
+    Attributes:
+        applied: Records applied so far; they tell slow reading from none.
+        error: What ended the reading, or the applying; None: it goes on.
     """
+
+    applied = 0
+    error: Exception | None = None
 
     def __init__(
         self,
@@ -57,6 +70,8 @@ class Follower:
         self._repeats = Repeats()
         self.caught_up = asyncio.Event()
         self._stop = threading.Event()
+        self._room = threading.BoundedSemaphore(BATCHES_ON_THE_WAY)
+        self._positions: dict[int, int] = {}
         self._thread = threading.Thread(target=self._run, name=f"follow-{topic}", daemon=True)
 
     def start(self) -> None:
@@ -81,44 +96,72 @@ class Follower:
                 if held is not None:
                     log.warning("follower_lost_kafka", topic=self._topic, error=str(exc), suppressed=held)
                 self._stop.wait(RETRY_S)
-            except RuntimeError:
-                return  # the loop is closed: nobody listens any more
+            except Exception as exc:
+                if not self._loop.is_closed():
+                    log.exception("follower_died", topic=self._topic)
+                self.error = exc
+                return
 
     def _read(self) -> None:
         patient = {"enable.partition.eof": False, "fetch.wait.max.ms": FETCH_WAIT_MS}
         consumer = Consumer(reader_conf(self._kafka, **patient))
         admin = AdminClient(librdkafka(self._kafka))
         try:
-            positions = self._begin(consumer)
+            positions = self._positions = self._begin(consumer)
             ends: dict[int, int] = {}
-            ends_as_of, asked_at = float("-inf"), float("-inf")
+            ends_as_of, asked_at, counted_at = float("-inf"), float("-inf"), steady_s()
             while not self._stop.is_set():
                 batch = _next_batch(consumer)
                 now = steady_s()
+                if now - counted_at >= COUNT_EVERY_S:
+                    counted_at = now
+                    if len(self._partitions(consumer)) != len(positions):
+                        log.info("follower_begins_anew", topic=self._topic, partitions_before=len(positions))
+                        self._hand_over(batch, positions, consumer, None)
+                        return
                 if now - asked_at >= ENDS_EVERY_S and not _behind(positions, ends):
                     asked_at = now
                     ends = self._ends(admin, list(positions))
                     ends_as_of = now
-                for partition, offset in _positions(consumer, self._topic, positions):
-                    positions[partition] = max(positions[partition], offset)
-                fresh = ends_as_of if ends and not _behind(positions, ends) else None
-                if batch or fresh is not None:
-                    self._loop.call_soon_threadsafe(self._apply, batch, fresh)
+                self._hand_over(batch, positions, consumer, (ends, ends_as_of))
         finally:
             consumer.close()
 
+    def _hand_over(
+        self,
+        batch: list[Any],
+        positions: dict[int, int],
+        consumer: Consumer,
+        ends: tuple[dict[int, int], float] | None,
+    ) -> None:
+        """Give the loop what was read, once it has room; only then do the positions pass it."""
+        read = _positions(consumer, self._topic, positions)
+        while not self._room.acquire(timeout=HAND_OVER_LOOK_S):
+            if self._stop.is_set():
+                return
+        for partition, offset in read:
+            positions[partition] = max(positions[partition], offset)
+        is_fresh = ends is not None and bool(ends[0]) and not _behind(positions, ends[0])
+        if batch or is_fresh:
+            self._loop.call_soon_threadsafe(self._applied, batch, ends[1] if ends is not None and is_fresh else None)
+        else:
+            self._room.release()
+
+    def _partitions(self, consumer: Consumer) -> list[int]:
+        metadata = consumer.list_topics(self._topic, timeout=KAFKA_TIMEOUT_S).topics[self._topic]
+        if not metadata.partitions:
+            raise KafkaException(metadata.error)
+        return list(metadata.partitions)
+
     def _begin(self, consumer: Consumer) -> dict[int, int]:
-        metadata = consumer.list_topics(self._topic, timeout=KAFKA_TIMEOUT_S)
-        partitions = list(metadata.topics[self._topic].partitions)
-        if not partitions:
-            raise KafkaException(metadata.topics[self._topic].error)
+        partitions = self._partitions(consumer)
         # Step 1: named ends, so that "at the end" is proven by offsets and not by the lack of records. They come before
         # the question for a time: what is written between the two would else be skipped where the topic was empty.
         bounds = {
             partition: consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=KAFKA_TIMEOUT_S)
             for partition in partitions
         }
-        # Step 2: where to begin.
+        # Step 2: where to begin; after Kafka was lost, where the reading stood.
         if self.from_ms is None:
             start = [TopicPartition(self._topic, partition, low) for partition, (low, _) in bounds.items()]
         else:
@@ -129,17 +172,30 @@ class Follower:
                 TopicPartition(self._topic, tp.partition, tp.offset if tp.offset >= 0 else bounds[tp.partition][1])
                 for tp in found
             ]
-        consumer.assign(start)
-        return {tp.partition: tp.offset for tp in start}
+        begins = {tp.partition: tp.offset for tp in start} | self._positions
+        consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in begins.items()])
+        return begins
 
     def _ends(self, admin: AdminClient, partitions: list[int]) -> dict[int, int]:
         request = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in partitions}
         answers = admin.list_offsets(request, request_timeout=KAFKA_TIMEOUT_S)
         return {tp.partition: future.result().offset for tp, future in answers.items()}
 
+    def _applied(self, batch: list[Any], fresh_as_of: float | None) -> None:
+        self._room.release()
+        self._apply(batch, fresh_as_of)
+
     def _apply(self, batch: list[Any], fresh_as_of: float | None) -> None:
+        if self.error is not None:
+            return
         if batch:
-            self._on_batch(batch)
+            try:
+                self._on_batch(batch)
+            except Exception as exc:
+                self.error = exc  # what this batch said is lost: nothing may count as known from here on
+                self._stop.set()
+                raise
+            self.applied += len(batch)
         if fresh_as_of is not None:
             self._fresh_as_of = max(self._fresh_as_of, fresh_as_of)
             self.caught_up.set()

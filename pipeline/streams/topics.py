@@ -119,12 +119,16 @@ def wanted_config(topic: Topic, settings: Settings) -> dict[str, str]:
         "min.insync.replicas": str(settings.kafka.min_insync_replicas),
         **topic.extra,
     }
-    hours = settings.kafka.retention_h.get(topic.name)
-    if hours is not None:
-        config["retention.ms"] = str(int(hours * 3_600_000))
-    elif topic.retention_ms is not None:
-        config["retention.ms"] = str(topic.retention_ms)
+    kept_ms = retention_ms(settings, topic.name)
+    if kept_ms is not None:
+        config["retention.ms"] = str(kept_ms)
     return config
+
+
+def retention_ms(settings: Settings, name: str) -> int | None:
+    """How long a topic keeps its records, ms; None: it is compacted, and the settings name no time."""
+    hours = settings.kafka.retention_h.get(name)
+    return int(hours * 3_600_000) if hours is not None else BY_NAME[name].retention_ms
 
 
 def wanted_partitions(topic: Topic, settings: Settings, found: Mapping[str, Found]) -> int:

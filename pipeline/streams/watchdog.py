@@ -1,8 +1,9 @@
 """A stalled worker must not look healthy: watchdogs that end the process, so that its supervisor starts it anew.
 
 `LoopWatchdog` is a thread: it notices an event loop that no longer turns. `FetchWatchdog` is a task: it notices records
-that wait on Kafka while the stream fetches none. Waits with a name (a paused partition, a rebalance, tables being
-restored, Kafka away) never trip them.
+that wait on Kafka while the stream fetches none. `ReaderWatchdog` is a task: it notices a reader beside the stream that
+hears nothing while the rest of Kafka works. Waits with a name (a paused partition, a rebalance, tables being restored,
+Kafka away) never trip them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import structlog
 
@@ -26,6 +28,10 @@ LOOP_BLOCKED_S = 30.0
 LOOP_EXIT_CODE = 72
 FETCH_LOOK_S = 10.0
 FETCH_STALLED_S = 120.0
+READER_LOOK_S = 5.0
+READER_STALE_S = 5.0
+READER_LOOKS_MAX = 12
+"""A minute: longer than a broker's restart or a change of leaders takes."""
 
 Progress = Mapping[tuple[str, int], tuple[int, int]]
 
@@ -121,3 +127,62 @@ class FetchWatchdog:
             if steady_s() - since > self._stalled_s:
                 await self._crash(InvariantBroken(f"nothing fetched for {self._stalled_s:.0f} s; behind: {behind}"))
                 return
+
+
+class Reader(Protocol):
+    """What is watched of a follower."""
+
+    applied: int
+    error: Exception | None
+
+    def lag_s(self, now_s: float) -> float:
+        """Age of its knowledge."""
+
+
+class ReaderWatchdog:
+    """Crashes the app when a reader has died, or learns nothing although the rest of Kafka works.
+
+    Looks in a row are counted, not seconds: a process that was frozen as a whole is given the time to read on.
+
+    Args:
+        readers: Those that ought to read now, by topic.
+        is_kafka_here: Whether Kafka answers this process otherwise; away altogether is a wait with a name.
+        crash: Ends the process.
+        looks_max: So many looks in a row must find a reader stale, with nothing new applied.
+    """
+
+    def __init__(
+        self,
+        readers: Callable[[], Mapping[str, Reader]],
+        is_kafka_here: Callable[[], bool],
+        crash: Callable[[BaseException], Awaitable[None]],
+        *,
+        look_s: float = READER_LOOK_S,
+        looks_max: int = READER_LOOKS_MAX,
+    ) -> None:
+        self._readers, self._is_kafka_here, self._crash = readers, is_kafka_here, crash
+        self._look_s, self._looks_max = look_s, looks_max
+        self._silent: dict[str, tuple[int, int]] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(self._look_s)
+            reason = self.look(steady_s())
+            if reason is not None:
+                await self._crash(reason)
+                return
+
+    def look(self, now_s: float) -> InvariantBroken | None:
+        """Look once; returns why the process has to end, if it has to."""
+        is_kafka_here, before = self._is_kafka_here(), self._silent
+        self._silent = {}
+        for topic, reader in self._readers().items():
+            if reader.error is not None:
+                return InvariantBroken(f"the reader of {topic} has died: {reader.error!r}")
+            looks, applied = before.get(topic, (0, -1))
+            if is_kafka_here and reader.lag_s(now_s) > READER_STALE_S:
+                self._silent[topic] = (looks + 1 if applied in (-1, reader.applied) else 1, reader.applied)
+                if self._silent[topic][0] >= self._looks_max:
+                    return InvariantBroken(f"the reader of {topic} hears nothing, but the rest of Kafka works")
+        return None

@@ -19,6 +19,7 @@ TEXT_CHARS_MAX: Final = 512
 CALLBACK_CHARS_MAX: Final = 512  # biz_opaque_callback_data (Meta, status webhooks)
 REQUEST_ID_CHARS_MAX: Final = 128
 ATTEMPT_DIGITS_MAX: Final = 9
+USER_INITIATED: Final = "USER_INITIATED"
 # 2100-01-01: later times are milliseconds or rubbish.
 UNIX_S_MAX: Final = 4_102_444_800
 
@@ -80,6 +81,24 @@ def message_event(message: dict[str, Any], origin: Origin, people: People) -> di
         recipient=person or user_id,
         user_id=user_id,
         message_id=message_id,
+    )
+    return event
+
+
+def call_event(call: dict[str, Any], origin: Origin, _people: People) -> dict[str, Any]:
+    """A call between a person and the number (Meta, Calling API webhooks); `status` is `connect`, `terminate`, ….
+
+    `recipient` is the person only if the person called: that opens the customer service window (Meta, send messages).
+    """
+    is_theirs = call.get("direction") == USER_INITIATED
+    call_id, said = _text(call.get("id")), _text(call.get("event"))
+    event = _event("call", origin, call, (call_id, said) if call_id and said else None)
+    event.update(
+        at=_time(call.get("timestamp"), origin),
+        recipient=_person(call.get("from")) if is_theirs else None,
+        user_id=_text(call.get("from_user_id")) if is_theirs else None,
+        message_id=call_id,
+        status=said,
     )
     return event
 

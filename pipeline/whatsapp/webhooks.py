@@ -16,6 +16,7 @@ import orjson
 from pipeline.whatsapp.webhook_events import (
     Origin,
     People,
+    call_event,
     message_event,
     other_event,
     people_in,
@@ -34,8 +35,8 @@ CLOUD_OBJECT: Final = "whatsapp_business_account"
 _Maker = Callable[[dict[str, Any], Origin, People], dict[str, Any]]
 _FLAT_KEYS: Final = frozenset({"messages", "statuses", "errors", "contacts"})
 
-# Fields of the Cloud envelope beside `messages` and `user_preferences` (Meta, webhooks reference), and the type of
-# event that each becomes. Fields that are not listed become `unknown`.
+# Fields of the Cloud envelope beside `messages`, `user_preferences` and `calls` (Meta, webhooks reference), and the
+# type of event that each becomes. Fields that are not listed become `unknown`.
 _FIELD_TYPES: Final = {
     "message_template_status_update": "template",
     "message_template_quality_update": "template",
@@ -141,6 +142,9 @@ def _entry(entry: Any, received_at: str, number: str | None) -> Iterator[dict[st
         elif field == "user_preferences" and isinstance(value.get("user_preferences"), list):
             for preference in value["user_preferences"]:
                 yield _known(preference_event, preference, here, {})
+        elif field == "calls" and isinstance(value.get("calls"), list):
+            for call in value["calls"]:
+                yield _known(call_event, call, here, {})
         else:
             kind = _FIELD_TYPES.get(field, "unknown") if isinstance(field, str) else "unknown"
             yield other_event(kind, here, raw)

@@ -29,6 +29,8 @@ from tests.support.world import World
 PARTITIONS: Final = 6
 LATENCY_MS: Final = 20
 READ_TIMEOUT_S: Final = 60.0
+STOP_PAYLOAD: Final = "STOP_OFFERS"
+"""Of a button that takes marketing back."""
 WEBHOOK_TRIES: Final = 1000
 WEBHOOKS_MS: Final = {"sent": 50.0, "delivered": 300.0, "failed": 300.0}
 SETTINGS: Final = (
@@ -224,5 +226,7 @@ class Fleet(World):
     def _write_settings(self) -> None:
         super()._write_settings()
         written, replicas = self.config.read_text(), self._cluster.count
+        payloads = f'opt_out_payloads = {{ {STOP_PAYLOAD} = {{ category = "marketing" }} }}\n'
         safety = f"replication_factor = {replicas}\nmin_insync_replicas = {replicas // 2 + 1}\n"
+        written = written.replace("[policy]\n", f"[policy]\n{payloads}", 1)
         self.config.write_text(written.replace("[kafka]\n", f"[kafka]\n{safety}", 1))

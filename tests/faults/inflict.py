@@ -8,7 +8,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import os
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,15 +19,18 @@ from time import monotonic
 from typing import Any, Final
 
 from tests.faults.cluster import LinkedKafka
-from tests.faults.fleet import WEBHOOKS_MS, Fleet
+from tests.faults.fleet import STOP_PAYLOAD, WEBHOOKS_MS, Fleet
 from tests.faults.proxy import Links
 from tests.faults.schedule import Fault, Schedule
+from tests.support.stage import ROOT, WAPIPE
 
 ANSWER_DELAY_S: Final = 0.7
 KAFKA_BYTES_PER_S: Final = 60_000.0
 SLOW_WEBHOOKS_MS: Final = {"sent": 4000.0, "delivered": 4500.0, "failed": 4000.0}
 DISORDER_MS: Final = 3000.0
 DUPLICATE_RATIO: Final = 0.5
+NO_MARKETING: Final = 131050
+COMMAND_TIMEOUT_S: Final = 60.0
 
 End = Callable[[], None]
 
@@ -39,6 +44,10 @@ class Inflictor:
         fleet: The workers.
         recipients: Who may opt out.
         log_path: Gets one JSON line for each begin and end of a fault.
+
+    Attributes:
+        opted_out: People whose opt-out reaches Kafka whatever happens.
+        refused: People for whom the API says 131050: they opt out once a message to them has met that.
     """
 
     def __init__(
@@ -56,6 +65,8 @@ class Inflictor:
         self._log = log_path.open("w")
         self._began_s = monotonic()
         self.opted_out: list[str] = []
+        self.refused: list[str] = []
+        self._commands: list[subprocess.Popen[bytes]] = []
         self.done: Counter[str] = Counter()
         self.passed_over: Counter[str] = Counter()
         self.lost_answers = 0
@@ -103,7 +114,9 @@ class Inflictor:
         self._note("healed", None)
 
     def close(self) -> None:
-        """End the log."""
+        """Wait for commands, and end the log."""
+        for command in self._commands:
+            command.wait(COMMAND_TIMEOUT_S)
         self._log.close()
 
     # -- faults ------------------------------------------------------------------------------------------------------
@@ -234,13 +247,62 @@ class Inflictor:
         return lambda: _ignore(self._fleet.api.control(settings=usual))
 
     def _opt_out(self, fault: Fault) -> End | None:
-        profile = self._schedule.numbers[fault.target].profile
-        who, self._people = self._people[: fault.amount], self._people[fault.amount :]
+        return self._say(fault, {"text": "STOP"})
+
+    def _opt_out_payload(self, fault: Fault) -> End | None:
+        return self._say(fault, {"text": "No more offers", "button_payload": STOP_PAYLOAD})
+
+    def _say(self, fault: Fault, said: dict[str, str]) -> End | None:
+        who = self._next_people(fault)
         for person in who:
-            said = {"from": person, "number": fault.target, "text": "STOP", "profile": profile}
-            self._fleet.api.control(inbound=said)
+            profile = self._schedule.numbers[fault.target].profile
+            self._fleet.api.control(inbound={"from": person, "number": fault.target, "profile": profile, **said})
         self.opted_out += who
         return _nothing if who else None
+
+    def _opt_out_preference(self, fault: Fault) -> End | None:
+        who = self._next_people(fault)
+        for person in who:
+            self._fleet.api.control(preference={"from": person, "number": fault.target, "value": "stop"})
+        self.opted_out += who
+        self.refused += who
+        return _nothing if who else None
+
+    def _opt_out_answer(self, fault: Fault) -> End | None:
+        return self._refuse(fault, "answer")
+
+    def _opt_out_status(self, fault: Fault) -> End | None:
+        return self._refuse(fault, "webhook")
+
+    def _refuse(self, fault: Fault, via: str) -> End | None:
+        who = self._next_people(fault)
+        self._fleet.api.control(force={person: {"code": NO_MARKETING, "via": via} for person in who})
+        self.refused += who
+        return (lambda: _ignore(self._fleet.api.control(force=dict.fromkeys(who)))) if who else None
+
+    def _opt_out_command(self, fault: Fault) -> End | None:
+        who = self._next_people(fault)
+        for person in who:
+            command = [*WAPIPE, "--config", str(self._fleet.config), "consent", "revoke", f"+{person}"]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            self._commands.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+        self.opted_out += who
+        return _nothing if who else None
+
+    def _next_people(self, fault: Fault) -> list[str]:
+        who, self._people = self._people[: fault.amount], self._people[fault.amount :]
+        return who
+
+    def _gates_away(self, _fault: Fault) -> End | None:
+        gates = self._fleet.running("gate")
+        for name in gates:
+            self._fleet.dismiss(name)
+
+        def come_back() -> None:
+            for name in gates:
+                self._fleet.spawn("gate", name)
+
+        return come_back
 
     def _note(self, what: str, fault: Fault | None) -> None:
         line: dict[str, Any] = {"t_s": round(monotonic() - self._began_s, 2), "what": what}

@@ -146,7 +146,12 @@ class Load:
 
 
 class OptOutWatch:
-    """Notes when revokes can be read on `consent-updates`. A context manager around a thread."""
+    """Notes when revokes can be read on `consent-updates`. A context manager around a thread.
+
+    Attributes:
+        acked_ns: By person: when the first one could be read, monotonic clock.
+        categories: By person: what that one takes back.
+    """
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         # The group's name is a formality: nothing is committed, so no group comes to be.
@@ -158,6 +163,7 @@ class OptOutWatch:
         )  # fmt: skip
         self._topic = topic
         self.acked_ns: dict[str, int] = {}
+        self.categories: dict[str, list[str]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="opt-out-watch", daemon=True)
 
@@ -178,8 +184,9 @@ class OptOutWatch:
             if message is None or message.error() is not None:
                 continue
             update: dict[str, Any] = orjson.loads(message.value())
-            if update["action"] == "revoke":
-                self.acked_ns.setdefault(update["recipient"], monotonic_ns())
+            if update["action"] == "revoke" and update["recipient"] not in self.acked_ns:
+                self.categories[update["recipient"]] = update["categories"]
+                self.acked_ns[update["recipient"]] = monotonic_ns()
 
 
 def everybody() -> list[str]:

@@ -129,6 +129,8 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
             events,
             fleet.api.stats(),
             opted_out=watch.acked_ns,
+            taken_back=watch.categories,
+            refused=inflictor.refused,
             undone=undone,
             zombie_posts=_zombie_posts(fleet, links, inflictor),
             lag_s=links.lag_max_s,
@@ -167,7 +169,7 @@ def _ask_opted_out(fleet: Fleet, watch: OptOutWatch, inflictor: Inflictor, load:
     asked_for = inflictor.opted_out
     fleet.until(lambda: all(person in watch.acked_ns for person in asked_for), "opt-outs are on Kafka", WATCH_TIMEOUT_S)
     number = next(iter(fleet.settings.numbers))
-    last: list[Request] = [request(f"last-{person}", number, person) for person in asked_for]
+    last: list[Request] = [request(f"last-{person}", number, person, category="marketing") for person in asked_for]
     for one in last:
         load.put(one)
     load.stop()

@@ -17,8 +17,14 @@ Kind = Literal[
     "broker_kill", "broker_freeze", "brokers_away",
     "kafka_cut", "kafka_swallow", "kafka_slow",
     "api_cut", "api_swallow", "api_slow", "lose_answers",
-    "spell", "webhooks_slow", "webhooks_unruly", "opt_out",
+    "spell", "webhooks_slow", "webhooks_unruly",
+    "opt_out", "opt_out_payload", "opt_out_preference", "opt_out_answer", "opt_out_status", "opt_out_command",
+    "gates_away",
 ]  # fmt: skip
+OPT_OUTS: Final[tuple[Kind, ...]] = (
+    "opt_out", "opt_out_payload", "opt_out_preference", "opt_out_answer", "opt_out_status", "opt_out_command",
+)  # fmt: skip
+"""Every way out: a keyword, a button, WhatsApp's own stop, 131050 in an answer and in a status, an operator."""
 
 V1, CLOUD = "200000000000001", "200000000000002"
 GATES, SENDERS = ("gate-1", "gate-2"), ("sender-1", "sender-2", "sender-3")
@@ -32,6 +38,9 @@ SETTLE_S: Final = 8.0
 BROKER_REST_S: Final = 25.0
 """From a broker's return to the next broker fault: it must be back in sync."""
 QUIET_END_S: Final = 5.0
+OPT_OUTS_S: Final = 150.0
+REFUSED_S: Final = 15.0
+"""So long WhatsApp says 131050 for a person who stopped marketing: until one of the campaign's messages has met it."""
 STARTUP_S: Final = 12.0
 """A worker takes about so long to start on a busy machine."""
 
@@ -67,6 +76,7 @@ class Number:
 # So slow that three brokers and five workers on two busy cores keep up: what is tried is order and once, not speed.
 TWO_NUMBERS: Final = {V1: Number("v1", 20, 40), CLOUD: Number("cloud", 12, 12)}
 FULL_V1: Final = {V1: Number("v1", 50, 150)}
+FOUR_CLOUD: Final = {number: Number("cloud", 35, 35) for number in (V1, CLOUD, "200000000000003", "200000000000004")}
 FOUR_NUMBERS: Final = {number: Number("v1", 50, 150) for number in (V1, CLOUD, "200000000000003", "200000000000004")}
 
 
@@ -247,6 +257,29 @@ def soak(seconds: float, seed: int) -> Schedule:
     return Schedule("soak", seed, seconds, (), FOUR_NUMBERS, load=1.0, watches_memory=True, brokers=1)
 
 
+def opt_outs(seconds: float, seed: int) -> Schedule:
+    """Somebody opts out every second, by every way, in a campaign of 20,000 messages with three gates.
+
+    Most of it is judged in the first seconds: what is taken back later has to be obeyed at send time. Senders and gates
+    are killed, senders come and go, and for a quarter of the time there is no gate at all (60 s of the usual length).
+    """
+    rng = Random(f"{seed}/opt-outs")
+    room_s, long_s = seconds - SETTLE_S - QUIET_END_S, round(60 * seconds / OPT_OUTS_S, 1)
+    faults = [Fault(0.1, "add", "gate-3", seconds), Fault(round(SETTLE_S + room_s / 3, 2), "gates_away", "", long_s)]
+    for number in range(int(room_s)):
+        at_s, kind = round(SETTLE_S + number + rng.random(), 2), rng.choice(OPT_OUTS)
+        lasts_s = REFUSED_S if kind in ("opt_out_answer", "opt_out_status") else 0.0
+        faults.append(Fault(at_s, kind, rng.choice(tuple(FOUR_CLOUD)), lasts_s, amount=1))
+    for number in range(int(room_s / 15)):
+        at_s = round(SETTLE_S + 15 * number + rng.uniform(0, 10), 2)
+        faults.append(Fault(at_s, "kill", rng.choice((*SENDERS, *SENDERS, *GATES))))
+    joins = (round(SETTLE_S + 40 * number + 5, 2) for number in range(int(room_s / 40)))
+    faults += [Fault(at_s, "add", "sender-4", STARTUP_S + 10) for at_s in joins]
+    ordered = tuple(sorted(faults, key=lambda fault: fault.at_s))
+    backlog_s = round(0.55 * seconds, 1)
+    return Schedule("opt-outs", seed, seconds, ordered, FOUR_CLOUD, 0.55, backlog_s, brokers=1)
+
+
 def _named(name: str, seed: int, seconds: float, faults: list[Fault]) -> Schedule:
     return Schedule(name, seed, seconds, tuple(sorted(faults, key=lambda fault: fault.at_s)), TWO_NUMBERS)
 
@@ -260,6 +293,7 @@ NAMED: Final[dict[str, tuple[Callable[[float, int], Schedule], float]]] = {
     "freeze": (freeze, 280.0),
     "rebalances": (rebalances, 300.0),
     "brokers-away": (brokers_away, 150.0),
+    "opt-outs": (opt_outs, OPT_OUTS_S),
     "soak": (soak, 1800.0),
 }
 """By name: how it is made, and its usual length in seconds."""

@@ -7,7 +7,16 @@ from collections import Counter
 
 import pytest
 
-from tests.faults.schedule import BROKER_REST_S, NAMED, SESSION_TIMEOUT_S, TWO_NUMBERS, UNKNOWN_WAIT_S, WORKERS, make
+from tests.faults.schedule import (
+    BROKER_REST_S,
+    NAMED,
+    OPT_OUTS,
+    SESSION_TIMEOUT_S,
+    TWO_NUMBERS,
+    UNKNOWN_WAIT_S,
+    WORKERS,
+    make,
+)
 
 BROKER_KINDS = {"broker_kill", "broker_freeze", "brokers_away"}
 
@@ -68,3 +77,16 @@ def test_figures_of_the_named_schedules() -> None:
     assert 2 * len(joins) == 20
     (away,) = make("brokers-away", 1).faults
     assert (away.kind, away.for_s) == ("brokers_away", 60.0)
+
+
+def test_opt_outs_come_by_every_way_in_a_campaign_of_20000() -> None:
+    """The schedule for opt-outs: all ways, three gates and three senders, kills, and 60 s without a gate."""
+    schedule = make("opt-outs", 1)
+    kinds = Counter(fault.kind for fault in schedule.faults)
+    assert set(OPT_OUTS) <= kinds.keys()
+    assert min(kinds[kind] for kind in (*OPT_OUTS, "kill")) >= 5
+    rate_per_s = sum(one.rate_per_s for one in schedule.numbers.values())
+    assert rate_per_s * (schedule.backlog_s + schedule.load * schedule.seconds) >= 20_000
+    (away,) = [fault for fault in schedule.faults if fault.kind == "gates_away"]
+    assert away.for_s == 60.0
+    assert any(fault.kind == "add" and fault.target == "gate-3" for fault in schedule.faults)

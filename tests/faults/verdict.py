@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from tests.bench.measure import percentile
 from tests.support.campaign import Asked, Request, asked
 from tests.support.judge import TERMINAL, Verdict, judge
 
@@ -32,6 +33,7 @@ class Findings:
         opt_outs_undone: People whose opt-out is not the last word of `consent`, or who got a message at the very end.
         zombie_posts: Bytes of requests that a thawed worker sent before it had a lane again.
         recovered_s: From the brokers' return to the full rate; None: it was not asked for, or did not come.
+        opt_out_lag_s: How long after an opt-out the last POST came that it forbids; 0 for most: there was none.
         silence_s: The longest time without an arrival, by number, while the load went on.
         examples: Requests behind the figures, by figure.
     """
@@ -42,6 +44,7 @@ class Findings:
     zombie_posts: int
     recovered_s: float | None = None
     silence_s: Mapping[str, float] = field(default_factory=dict)
+    opt_out_lag_s: Mapping[str, float] = field(default_factory=dict)
     examples: Mapping[str, list[str]] = field(default_factory=dict)
 
     def problems(self, *, repeats_max: int = 0, utilisation_min: float | None = None) -> list[str]:
@@ -72,6 +75,8 @@ def find(
     lag_s: float,
     loaded_ns: tuple[int, int],
     back_ns: int | None = None,
+    taken_back: Mapping[str, Sequence[str]] | None = None,
+    refused: Iterable[str] = (),
 ) -> Findings:
     """Judge a run.
 
@@ -86,16 +91,20 @@ def find(
         lag_s: How late the proxy's loop ran at worst: requests may arrive that much bunched.
         loaded_ns: Begin and end of the load, monotonic clock.
         back_ns: When all brokers came back, if they were away.
+        taken_back: What a person's opt-out is about, categories or `*`; who is not named took back everything.
+        refused: People for whom the API refused messages because they had stopped marketing.
     """
     stats = {**stats, "max_lag_s": stats["max_lag_s"] + lag_s}
-    withdrawn = _withdrawn(events, rows)
+    withdrawn = _withdrawn(events, rows, frozenset(refused))
     known = [
         asked(made, entrance, is_allowed=not (made["to"] in opted_out and made["request_id"] in withdrawn))
         for made, entrance in requests
     ]
     base = judge(known, rows, events, stats)
     started_ns = stats["started_monotonic_ns"]
-    late = _after_opt_out(rows, opted_out, started_ns, stats["max_lag_s"])
+    category_of = {made["request_id"]: made["category"] for made, _ in requests}
+    forbidden = _forbidden(rows, opted_out, taken_back or {}, category_of, started_ns)
+    late = _after_opt_out(forbidden, stats["max_lag_s"])
     undone = sorted(undone)
     arrivals: dict[str, list[int]] = defaultdict(list)
     for row in rows:
@@ -107,6 +116,7 @@ def find(
         opt_outs_undone=len(undone),
         zombie_posts=zombie_posts,
         recovered_s=None if back_ns is None else _recovered_s(arrivals, back_ns, stats),
+        opt_out_lag_s=_lags_s(forbidden, len(opted_out)),
         silence_s={number: _silence_s(times, loaded_ns) for number, times in arrivals.items()},
         examples={
             name: found[:EXAMPLES_MAX]
@@ -118,7 +128,9 @@ def find(
     )  # fmt: skip
 
 
-def _withdrawn(events: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> set[str]:
+def _withdrawn(
+    events: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]], refused: frozenset[str]
+) -> set[str]:
     """Ids that an opt-out may have kept from being sent: refused for it, or of unknown outcome and not sent again."""
     taken = {row["text"] for row in rows if row["accepted"]}
     ends, known = {"consent_withdrawn": set[str](), "outcome_unknown": set[str]()}, set[str]()
@@ -126,21 +138,48 @@ def _withdrawn(events: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, 
         # The first with an id counts: a gate that judges again after a crash may come to another end.
         if event["event_id"] not in known and event["reason"] in ends:
             ends[event["reason"]].add(event["request_id"])
+        elif event["event_id"] not in known and event["reason"] == "api_rejected" and event["recipient"] in refused:
+            ends["consent_withdrawn"].add(event["request_id"])
         known.add(event["event_id"])
     return ends["consent_withdrawn"] | (ends["outcome_unknown"] - taken)
 
 
-def _after_opt_out(
-    rows: Iterable[Mapping[str, Any]], opted_out: Mapping[str, int], started_ns: int, lag_s: float
-) -> list[str]:
-    """Ids of what was POSTed too late; the simulator stamps a request late by its lag at most."""
-    grace_ns = OPT_OUT_GRACE_NS + int(lag_s * 1e9)
+def _forbidden(
+    rows: Iterable[Mapping[str, Any]],
+    opted_out: Mapping[str, int],
+    taken_back: Mapping[str, Sequence[str]],
+    category_of: Mapping[str, str],
+    started_ns: int,
+) -> list[tuple[str, str, float]]:
+    """(person, request id, seconds after the opt-out) of POSTs that an opt-out of before forbids."""
     found = []
     for row in rows:
-        acked_ns = opted_out.get(row["to"].removeprefix("+"))
-        if acked_ns is not None and row["profile"] != "other" and row["t_ns"] + started_ns > acked_ns + grace_ns:
-            found.append(f"{row['text']} {(row['t_ns'] + started_ns - acked_ns) / 1e9:.2f} s later")
+        person = row["to"].removeprefix("+")
+        acked_ns, scope = opted_out.get(person), taken_back.get(person, ("*",))
+        if acked_ns is None or row["profile"] == "other" or row["t_ns"] + started_ns <= acked_ns:
+            continue
+        if "*" in scope or category_of.get(row["text"]) in (*scope, None):
+            found.append((person, row["text"], (row["t_ns"] + started_ns - acked_ns) / 1e9))
     return found
+
+
+def _after_opt_out(forbidden: Iterable[tuple[str, str, float]], lag_s: float) -> list[str]:
+    """What was POSTed too late; the simulator stamps a request late by its lag at most."""
+    grace_s = OPT_OUT_GRACE_NS / 1e9 + lag_s
+    return [f"{name} {after_s:.2f} s later" for _, name, after_s in forbidden if after_s > grace_s]
+
+
+def _lags_s(forbidden: Iterable[tuple[str, str, float]], opt_outs: int) -> dict[str, float]:
+    """The last POST after each opt-out, over all opt-outs; 0: none came."""
+    last: dict[str, float] = {}
+    for person, _, after_s in forbidden:
+        last[person] = max(after_s, last.get(person, 0.0))
+    lags = [*last.values(), *(0.0 for _ in range(opt_outs - len(last)))]
+    return {
+        "opt_outs": opt_outs, "with_a_post_after": len(last),
+        "p50": round(percentile(lags, 0.5), 3), "p99": round(percentile(lags, 0.99), 3),
+        "max": round(max(lags, default=0.0), 3),
+    }  # fmt: skip
 
 
 def _examples(
@@ -210,6 +249,7 @@ def table(findings: Findings) -> str:
         ("requests", base.requests), ("sent", base.taken), ("lost", base.lost), ("sent twice", base.duplicates),
         ("out of order", base.order_violations), ("over the limit", round(base.over_limit, 1)),
         ("excess (raw)", round(base.excess, 1)), ("sent after opt-out", findings.sent_after_opt_out),
+        ("last POST after an opt-out, s", dict(findings.opt_out_lag_s)),
         ("opt-outs undone", findings.opt_outs_undone), ("zombie posts", findings.zombie_posts),
         ("without a terminal event", base.no_terminal), ("with two terminal events", base.more_than_one_terminal),
         ("accepted, not sent", base.accepted_unsent), ("sent, not accepted", base.sent_unaccepted),

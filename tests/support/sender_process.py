@@ -130,8 +130,8 @@ class SimProcess:
         account = AccountState(self._wake_all)
         self.ctx = SimContext(
             settings=settings, loop=loop, stream=self.stream, delivery=SimDelivery(self), client=SimClient(self),
-            optouts=OptOuts(settings, loop, self._wake_all, SimFollower), account=account, metrics=metrics(),
-            owner=f"sim/{os.getpid()}/{self.generation}",
+            optouts=OptOuts(settings, loop, self._wake_all, SimFollower, self.world.kafka.broker_ms), account=account,
+            metrics=metrics(), owner=f"sim/{os.getpid()}/{self.generation}",
         )  # fmt: skip
         self.ctx.process = self
         self.ctx.random = random.Random(self.world.chance.random())

@@ -153,7 +153,7 @@ class Tables:
         """Judge a request as the worker does."""
         prepared = self.requests.prepare(item("normal", value, **fields))
         return (
-            self.requests.judge(prepared, now_ms, lambda _topic: settled)
+            self.requests.judge(prepared, now_ms, lambda _topic: settled, now_ms)
             if isinstance(prepared, Prepared)
             else prepared
         )

@@ -31,6 +31,23 @@ def test_begin_never_overrides_what_was_processed() -> None:
     assert fresh.position(TP) is None
 
 
+def test_what_was_heard_is_told_by_the_newest_record_or_the_end() -> None:
+    """Behind the end the newest record's time counts; at the end, when that was asked for; before both, nothing."""
+    fresh = Freshness()
+    assert fresh.heard_ms(TP, now_s=20.0, now_ms=100_000) is None
+    fresh.begins_at(TP, 5)
+    fresh.ends_at(TP, asked_at_s=10.0, end=7)
+    assert fresh.heard_ms(TP, now_s=20.0, now_ms=100_000) is None
+    fresh.processed(TP, 5, now_s=15.0)
+    fresh.reached_at(TP, 40_000)
+    assert fresh.heard_ms(TP, now_s=20.0, now_ms=100_000) == 40_000
+    fresh.processed(TP, 6, now_s=15.0)
+    fresh.reached_at(TP, 41_000)
+    assert fresh.heard_ms(TP, now_s=20.0, now_ms=100_000) == 90_000
+    fresh.forget()
+    assert fresh.heard_ms(TP, now_s=20.0, now_ms=100_000) is None
+
+
 def test_waiter_goes_when_its_end_is_reached() -> None:
     """The head of a chain is released when the partition was read up to the end seen after it came."""
     room = WaitingRoom(Freshness())

@@ -99,7 +99,7 @@ class World:
         prepared = self.tables.requests.prepare(item)
         if not isinstance(prepared, Prepared):
             return prepared
-        found = self.tables.requests.judge(prepared, NOW_MS, lambda _topic: True)
+        found = self.tables.requests.judge(prepared, NOW_MS, lambda _topic: True, NOW_MS)
         assert not isinstance(found, Wait)
         return found
 

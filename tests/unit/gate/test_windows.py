@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from pipeline.clock import rfc3339
 from pipeline.gate.windows import WINDOW_MS, open_until, open_window
-from tests.unit.gate.making import ADA, NOW_MS, NUMBER, OTHER
+from tests.unit.gate.making import ADA, NOW_MS, NUMBER, OTHER, Tables, item, message_event, request, text
+
+DAY_S = 86_400
 
 
 def test_message_opens_a_window_of_24_hours() -> None:
@@ -52,3 +58,66 @@ def test_windows_of_other_numbers_stay_until_they_are_over() -> None:
     assert set(both["windows"]) == {NUMBER, OTHER}
     later = NOW_MS + WINDOW_MS
     assert set((open_window(both, ADA, NUMBER, later, later, None) or {})["windows"]) == {NUMBER}
+
+
+# -- from an inbound event to a judgement ----------------------------------------------------------------------------
+def judged(after_s: float, *, said_s: float = 0.0, number: str = NUMBER, **event: Any) -> str:
+    """How a free-form request ends so long after the broker had an event; `said_s`: WhatsApp's clock against it."""
+    tables = Tables()
+    told = {"at": rfc3339(NOW_MS + int(said_s * 1000)), "number": number, **event}
+    tables.inbound.apply(item("inbound", message_event(**told), timestamp_ms=NOW_MS))
+    later_ms = NOW_MS + int(after_s * 1000)
+    asked = request(category="service", purpose=..., message=text())
+    found = tables.outcome(asked, now_ms=later_ms, timestamp_ms=later_ms)
+    return str(found["reason"] or found["type"])
+
+
+@pytest.mark.parametrize(
+    ("after_s", "expected"),
+    [(DAY_S - 1, "queued"), (DAY_S - 0.001, "queued"), (DAY_S, "window_closed"), (DAY_S + 1, "window_closed")],
+)
+def test_free_form_at_the_edge_of_the_window(after_s: float, expected: str) -> None:
+    """23:59:59 after the person wrote a free-form message may go; at 24:00:00 and 24:00:01 it may not."""
+    assert judged(after_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("said_s", "after_s", "expected"),
+    [
+        (300, DAY_S - 1, "queued"),
+        (300, DAY_S, "window_closed"),
+        (-300, DAY_S - 301, "queued"),
+        (-300, DAY_S - 300, "window_closed"),
+    ],
+    ids=["ahead-inside", "ahead-over", "behind-inside", "behind-over"],
+)
+def test_no_clock_opens_a_longer_window(said_s: float, after_s: float, expected: str) -> None:
+    """WhatsApp's date counts, but never beyond the broker's time: a clock that is ahead buys nothing."""
+    assert judged(after_s, said_s=said_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "call", "status": "connect", "message_id": "wacid.1"}, "queued"),
+        ({"type": "call", "status": "terminate"}, "window_closed"),
+        ({"type": "call", "status": "connect", "recipient": None}, "window_closed"),
+        ({"body": {"type": "text", "referral": {"source_type": "ad"}}}, "queued"),
+        ({"body": {"type": "system"}}, "window_closed"),
+        ({"type": "status", "status": "delivered", "pricing": {"type": "free_entry_point"}}, "window_closed"),
+    ],
+    ids=["call", "end-of-call", "own-call", "advertisement", "notice", "free-entry-point"],
+)
+def test_what_opens_a_window(event: dict[str, Any], expected: str) -> None:
+    """A message or the beginning of a call of the person does; the business' own call, notices and prices do not."""
+    assert judged(1, **event) == expected
+
+
+def test_free_entry_point_admits_nothing_after_a_day() -> None:
+    """The 72 h after an advertisement are about prices: free-form messages have their 24 h."""
+    assert judged(DAY_S + 1, body={"type": "text", "referral": {"source_type": "ad"}}) == "window_closed"
+
+
+def test_window_is_of_one_number() -> None:
+    """Who wrote to one number of a business has opened no window with another one."""
+    assert judged(1, number=OTHER) == "window_closed"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 from confluent_kafka import KafkaError, KafkaException
 
+from pipeline.clock import steady_s
 from pipeline.gate.asking import Answer
 from pipeline.gate.intake import HELD_BYTES_MAX, WINDOW_HIGH
 from pipeline.gate.item import Kind
@@ -95,9 +96,13 @@ class FakeDelivery:
 
 
 class Stand:
-    """A worker between fakes."""
+    """A worker between fakes.
 
-    def __init__(self, store_s: float = LIMIT_S) -> None:
+    Args:
+        is_abreast: Whether it knows already that it has merged all updates.
+    """
+
+    def __init__(self, store_s: float = LIMIT_S, *, is_abreast: bool = True) -> None:
         self.app, self.kafka, self.tables = FakeApp(), FakeDelivery(), Tables()
         self.answers: list[Answer | KafkaException] = []
         self.asked: list[list[tuple[str, int]]] = []
@@ -106,6 +111,9 @@ class Stand:
             self.tables.metrics, lambda: NOW_MS, store_s,
         )  # fmt: skip
         self.worker.open()
+        if is_abreast:
+            self.worker._freshness.ends_at(UPDATES, steady_s(), 0)
+            self.worker._freshness.reached_at(UPDATES, NOW_MS)
         self._offsets: dict[str, itertools.count[int]] = {}
 
     def ask(self, partitions: list[tuple[str, int]], _unknown: list[tuple[str, int]]) -> Answer:
@@ -223,6 +231,25 @@ async def test_another_id_of_the_person_waits_behind() -> None:
         stand.bring("update", making.update(action="revoke", categories=["service"]))
         await stand.until(lambda: len(stand.kafka.told()) == 2)
     assert stand.kafka.told() == [("first", "no_consent"), ("second", "queued")]
+
+
+async def test_nothing_is_admitted_before_it_is_known_how_far_opt_outs_are_merged() -> None:
+    """After an outage revokes may wait unread: the ready record says how far the gate had heard, never a guess."""
+    stand = Stand(is_abreast=False)
+
+    def ready() -> list[dict[str, Any]]:
+        return [value for topic, value in stand.kafka.written if topic == "ready-normal"]
+
+    stand.tables.grant()
+    stand.answers = [{UPDATES: (2, 0)}]
+    stand.bring("normal", making.request())
+    async with stand.running():
+        await stand.until(lambda: bool(stand.asked) and len(stand.worker._room) == 1)
+        assert stand.kafka.written == []
+        stand.bring("update", making.update(action="revoke", categories=["service"]))
+        stand.bring("update", making.update(action="revoke", categories=["service"]))
+        await stand.until(lambda: bool(ready()))
+    assert [record["heard_ms"] for record in ready()] == [NOW_MS]
 
 
 async def test_question_without_answer_is_asked_again() -> None:

@@ -87,9 +87,17 @@ def test_missing_field_is_refused(name: str) -> None:
         parse_ready(value)
 
 
+def test_record_of_the_release_before_is_read() -> None:
+    """A gate that does not say yet what it had heard is understood."""
+    value = record()
+    del value["heard_ms"]
+    assert parse_ready(value).record == value
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        {"heard_ms": "now"},
         {"request": None},
         {"request": []},
         {"request": {**REQUEST, "request_id": 5}},

@@ -117,8 +117,8 @@ class Bench:
         account = AccountState(lambda: None)
         self.ctx = SimContext(
             settings=self.settings, loop=self.loop, stream=self.stream, delivery=SimDelivery(self),
-            client=cast("Client", None), optouts=OptOuts(self.settings, self.loop, lambda: None, Opening),
-            account=account, metrics=metrics(), owner="host/1",
+            client=cast("Client", None), account=account, metrics=metrics(), owner="host/1",
+            optouts=OptOuts(self.settings, self.loop, lambda: None, Opening, self.kafka.broker_ms),
         )  # fmt: skip
         self.ctx.process = process
         self.account_follower = SimFollower(self.settings.kafka, MARKS, account.apply, self.loop)

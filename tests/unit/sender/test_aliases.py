@@ -14,7 +14,8 @@ from pipeline.records.alias import MAX_IDS, person_header
 from pipeline.records.ready import ReadyMessage, parse_ready, ready_record
 from pipeline.sender import aliases
 from pipeline.sender.aliases import AliasList
-from pipeline.sender.optouts import OptOutList, OptOuts
+from pipeline.sender.optouts import OptOuts
+from pipeline.sender.withdrawn import Withdrawn
 from pipeline.streams.follow import Follower
 
 TO, NEW, USER = "15550109999", "15550108888", "US.134912"
@@ -47,7 +48,7 @@ def said(to: str, action: str = "revoke", at: str = "11:00", categories: tuple[s
 
 def forbids(waiting: ReadyMessage, *updates: bytes, headers: Any = None) -> bool:
     """Whether these updates keep a message back."""
-    found = OptOutList()
+    found = Withdrawn()
     for update in updates:
         found.apply(update, NOW_MS, headers)
     return found.forbids(waiting, NOW_MS)

@@ -1,4 +1,4 @@
-"""A number without a token stands still, says so, and goes on by itself."""
+"""A number without a token, or whose opt-outs are not known, stands still, says so, and goes on by itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
+from pipeline.clock import rfc3339
 from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.posting import Posting
 from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck
-from tests.support.sender_values import NUMBER
+from tests.support.sender_values import ADA, NUMBER
 from tests.unit.sender.making import Bench, Make
 
+STOP = {
+    "update_id": "u-stop", "recipient": ADA, "business": "acme", "action": "revoke", "categories": ["*"],
+    "purposes": ["*"], "expires_at": None, "evidence": None,
+}  # fmt: skip
 DENIED, ACCEPTED = b'{"errors":[{"code":1005}]}', b'{"messages":[{"id":"gBEG"}]}'
 
 
@@ -123,3 +128,41 @@ def test_a_token_that_helps_nothing_halts_the_number(bench: Make) -> None:
         world.run_for(1.0)
     assert api.seen == ["t1", "t2", "t3"]
     assert source.asked == 3
+
+
+# -- opt-outs --------------------------------------------------------------------------------------------------------
+def test_stale_opt_outs_stop_sending_and_what_was_said_meanwhile_is_obeyed(bench: Make) -> None:
+    """Cut off from `consent-updates` nothing is attempted, with the contract's reason; then the STOP is obeyed."""
+    world, source, api = bench(profile="v1", stalls=((10.0, 25.0),)), Login(), Api("t1")
+    source.token = "t1"
+    dispatch = sending(world, source, api)
+    assert api.seen == ["t1"]
+    lane = world.ctx.lanes[0]
+    for _ in range(20):  # until 5 s after the last word that was heard
+        world.ctx.optouts.beat(world.now_s)
+        world.run_for(0.8)
+    assert dispatch.stop_reasons(lane) == {"opt_outs_stale"}
+    world.deliver(world.ready("r-2", 1))
+    world.kafka.write("consent-updates", {**STOP, "at": rfc3339(world.kafka.broker_ms())}, ADA)
+    world.run_for(0.8)
+    assert (api.seen, lane.jobs["r-2"].attempt) == (["t1"], 0)
+    for _ in range(15):
+        world.ctx.optouts.beat(world.now_s)
+        world.run_for(0.8)
+    assert dispatch.stop_reasons(lane) == set()
+    assert api.seen == ["t1"]
+    assert [event["reason"] for event in world.log("outbound-events")] == [None, "consent_withdrawn"]
+
+
+def test_what_opt_outs_do_not_cover_is_judged_anew(bench: Make) -> None:
+    """Too old for what is still known: neither sent nor held for ever nor ended, but back at the gate, once."""
+    world, source, api = bench(profile="v1"), Login(), Api("t1")
+    source.token = "t1"
+    sending(world, source, api)
+    world.ctx.optouts._list.forgotten_ms = world.kafka.broker_ms()
+    world.deliver(world.ready("r-2", 1))
+    world.run_for(0.5)
+    assert api.seen == ["t1"]
+    assert [request["request_id"] for request in world.log("outbound-requests")] == ["r-2"]
+    assert [event["request_id"] for event in world.log("outbound-events")] == ["r-1"]
+    assert "r-2" not in world.ctx.lanes[0].jobs

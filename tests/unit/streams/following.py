@@ -127,6 +127,8 @@ class FakeConsumer:
         if broker.errors:
             return [broker.errors.pop(0)]
         for partition, log in broker.logs.items():
+            if partition not in self._at:
+                continue
             while len(batch) < count and self._left and self._at[partition] < len(log):
                 message = log[self._at[partition]]
                 self._at[partition] += 1
@@ -175,6 +177,10 @@ class InlineLoop:
 
     def __init__(self) -> None:
         self.closed = False
+
+    def is_closed(self) -> bool:
+        """As asyncio's."""
+        return self.closed
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
         """Now."""

@@ -202,19 +202,20 @@ def test_errors_are_no_records(broker: Make) -> None:
 
 
 def test_it_comes_back_when_kafka_does(broker: Make) -> None:
-    """A lost connection ends nothing: it begins anew, and meanwhile its knowledge only grows older."""
+    """A lost connection ends nothing: it goes on where it was, and meanwhile its knowledge only grows older."""
     kafka = broker()
     kafka.put("a")
     reading = Reading(kafka)
 
     def lost() -> None:
         kafka.now_s += 5.0
+        kafka.put("b")
         raise KafkaException(AWAY)
 
     ages: list[float] = []
     kafka.polled.update({4: lost, 5: lambda: ages.append(reading.lag_s())})
     reading.run(polls=8)
-    assert reading.texts == ["a", "a"], "from the same beginning"
+    assert reading.texts == ["a", "b"], "nothing twice, and nothing left out"
     assert ages[0] >= 5.0
     assert reading.lag_s() < 1.0
     assert kafka.closed == len(kafka.conf) == 2, "no client is left over"
@@ -269,3 +270,67 @@ async def test_a_thread_reads_and_the_loop_applies(broker: Make) -> None:
     assert {thread for _, thread in applied} == {threading.main_thread()}
     assert not follower._thread.is_alive()
     assert kafka.closed == 1
+
+
+# -- bounds and ends -------------------------------------------------------------------------------------------------
+def test_it_reads_no_faster_than_it_is_applied(broker: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that is busy holds a few batches, not the whole topic; what it had no room for is not passed."""
+    monkeypatch.setattr(follow, "HAND_OVER_LOOK_S", 0.0)
+    kafka = broker()
+    kafka.put(*(str(number) for number in range(100)))
+    kafka.fetchable = 1
+    reading, waiting = Reading(kafka), list[Callable[[], None]]()
+
+    def later(callback: Callable[..., None], *args: Any) -> None:
+        waiting.append(lambda: callback(*args))
+        if len(waiting) == follow.BATCHES_ON_THE_WAY:
+            kafka.polled[kafka.polls + 1] = reading.follower._stop.set
+
+    monkeypatch.setattr(reading.loop, "call_soon_threadsafe", later)
+    reading.follower._run()
+    assert len(waiting) == follow.BATCHES_ON_THE_WAY
+    for apply in waiting:
+        apply()
+    assert reading.texts == ["0", "1", "2", "3"]
+
+
+def test_added_partition_is_heard(broker: Make) -> None:
+    """What is said on a partition that was added later counts, too; nothing of before is heard twice."""
+    kafka = broker()
+    kafka.put("a")
+    reading = Reading(kafka)
+    reading.heard[1] = []
+
+    def grow() -> None:
+        kafka.logs[1], kafka.low[1] = [], 0
+        kafka.put("b", partition=1)
+        kafka.now_s += follow.COUNT_EVERY_S
+
+    kafka.polled[3] = grow
+    reading.run(polls=9)
+    assert reading.heard == {0: ["a"], 1: ["b"]}
+    assert reading.lag_s() < 1.0
+
+
+def test_what_nobody_foresaw_is_told(broker: Make) -> None:
+    """A bug in the reading ends it, and says so: a silent reader would look healthy."""
+    kafka = broker()
+
+    def bug() -> None:
+        raise ValueError("a bug")
+
+    kafka.polled[2] = bug
+    reading = Reading(kafka)
+    reading.follower._run()
+    assert isinstance(reading.follower.error, ValueError)
+
+
+def test_batch_that_cannot_be_applied_is_never_taken_for_known(broker: Make) -> None:
+    """What it said is lost: the reader is at its end, and its knowledge only grows older from there on."""
+    kafka = broker()
+    kafka.put("a")
+    reading = Reading(kafka)
+    reading.heard = {}
+    reading.run(polls=6)
+    assert isinstance(reading.follower.error, KeyError)
+    assert reading.lag_s() == float("inf")

@@ -140,6 +140,8 @@ def local_settings(
     update: dict[str, Any] = {"kafka": kafka}
     if not base.numbers:
         update["numbers"] = demo_numbers(simulator_url or "", folder)
+        # The simulator of ours takes every template; there are none to be synced.
+        update["policy"] = base.policy.model_copy(update={"require_templates": False})
         locks = {
             "app_secret_files": [secret(folder, "app-secret")], "verify_token_file": secret(folder, "verify-token"),
         }  # fmt: skip

@@ -25,6 +25,8 @@ from pipeline.records.account import (
     LimitsState,
     MarketingState,
     MarkState,
+    OverrideState,
+    PreflightState,
     QualityState,
     RestrictionState,
     ReviewState,
@@ -49,6 +51,8 @@ AccountState = Annotated[
     | HaltState
     | MarketingState
     | MarkState
+    | PreflightState
+    | OverrideState
     | QualityState
     | LimitsState
     | CapabilityState

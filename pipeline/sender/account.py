@@ -76,6 +76,10 @@ class AccountState:
         elif value.get("aspect") == "marketing":
             self.pause_marketing(value["id"], parse_rfc3339_ms(value["until"]))
 
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The newest value of a key, as it stands on the topic; None: there is none."""
+        return self._values.get(key)
+
     def webhook_verified(self, number: str) -> bool:
         """Whether an authentic webhook call was seen for the number."""
         value = self._values.get(f"number:{number}/webhook")

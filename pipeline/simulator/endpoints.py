@@ -57,6 +57,8 @@ class Endpoints:
             case "contacts":
                 return self._contacts(arrival)
             case "health":
+                if route.profile == "360dialog":
+                    return told(orjson.dumps({"health_status": {"can_send_message": "AVAILABLE", "entities": []}}))
                 return told(answers.v1_body(health={"gateway_status": "connected"}))
         return self._mark_read(arrival)
 
@@ -111,6 +113,7 @@ class Endpoints:
         known: dict[str, Any] = {
             "throughput": {"level": "HIGH" if is_high else "STANDARD"},
             "quality_rating": self._referee.conduct.rating(number),
+            "whatsapp_business_manager_messaging_limit": self._referee.conduct.tier(number),
             "display_phone_number": settings.phone_of(number),
         }
         asked = [name.strip() for name in query.get("fields", ",".join(known)).split(",")]

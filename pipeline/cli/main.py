@@ -50,6 +50,7 @@ COMMANDS: dict[str, Entry] = {
     "topics": Entry("topics", "Setup", "Compare the topics with what the pipeline needs, and make them."),
     "config": Entry("config", "Setup", "Check, show and document the settings."),
     "schemas": Entry("schemas", "Setup", "Export the JSON Schemas of all records, or check the exported ones."),
+    "doctor": Entry("doctor", "Setup", "Look at everything that sending needs, and say what to do."),
     "webhooks": Entry("webhooks", "Setup", "Check that webhooks reach the ingress."),
 }
 """Every command, in the order of `--help`."""

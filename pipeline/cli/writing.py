@@ -28,7 +28,7 @@ class Outgoing(NamedTuple):
 
     topic: str
     key: str
-    value: bytes
+    value: bytes | None
     headers: Headers
 
 

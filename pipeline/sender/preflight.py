@@ -6,6 +6,7 @@ to. Touched only on the event loop.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,7 +108,7 @@ class Preflight:
             )  # fmt: skip
 
 
-def override_of(value: dict[str, Any], now_ms: int) -> list[str]:
+def override_of(value: Mapping[str, Any], now_ms: int) -> list[str]:
     """The checks that an override lifts now; what cannot be read lifts nothing."""
     checks, until = value.get("checks"), value.get("until")
     try:

@@ -10,6 +10,7 @@ class KafkaMessage(NamedTuple):
 
     raw_key: bytes | None
     raw: bytes | None
+    place: int = 0
 
     def key(self) -> bytes | None:
         """As of a Kafka message."""
@@ -18,3 +19,7 @@ class KafkaMessage(NamedTuple):
     def value(self) -> bytes | None:
         """As of a Kafka message."""
         return self.raw
+
+    def offset(self) -> int:
+        """As of a Kafka message."""
+        return self.place

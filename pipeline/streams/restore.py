@@ -31,8 +31,8 @@ WRITE_BUFFERS = 2
 FETCH: dict[str, Any] = {
     "auto.offset.reset": "error",
     # What is fetched is compressed: in memory it is several times that, from each partition.
-    "fetch.message.max.bytes": 512 * 1024,
-    "fetch.max.bytes": 8 * 1024 * 1024,
+    "fetch.message.max.bytes": 256 * 1024,
+    "fetch.max.bytes": 2 * 1024 * 1024,
     "queued.max.messages.kbytes": 16_384,
     # A full queue stops fetching for a second by default, in which this reader empties it many times.
     "fetch.queue.backoff.ms": 10,

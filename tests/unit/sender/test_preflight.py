@@ -250,6 +250,7 @@ def test_an_override_lifts_one_check_for_a_time(bench: Make, check: str, reason:
     override(stand, *({"webhook", "templates", "limits"} - {check}))
     assert stand.stop() == reason
     override(stand, check)
+    assert stand.stop() is None
     assert stand.sent_within(1.0) == 1
     stand.world.run_for(60.0)
     assert stand.stop() == reason

@@ -30,6 +30,8 @@ WRITE_BUFFERS = 2
 """Three tables of twelve partitions are 36 databases: what each may hold counts 36 times."""
 FETCH: dict[str, Any] = {
     "auto.offset.reset": "error",
+    # What is fetched is compressed: in memory it is several times that. Per partition it must not be less than a batch.
+    "fetch.max.bytes": 4 * 1024 * 1024,
     "queued.max.messages.kbytes": 16_384,
     # A full queue stops fetching for a second by default, in which this reader empties it many times.
     "fetch.queue.backoff.ms": 10,

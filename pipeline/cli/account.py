@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.cli.reading import Reader, decoded
 from pipeline.cli.timeline import Step, campaign_sentence, stops_of, waits_for
 from pipeline.config import Settings
+from pipeline.sender.preflight import override_of
 
 
 def account_states(reader: Reader) -> dict[str, dict[str, Any]]:
@@ -24,10 +25,33 @@ def account_states(reader: Reader) -> dict[str, dict[str, Any]]:
 
 
 def wait_sentence(settings: Settings, last: Step, states: Mapping[str, Mapping[str, Any]], now_ms: int) -> str:
-    """What a request waits for whose last step is `last`, as one sentence."""
+    """What a request waits for whose last step is `last`, as one sentence; and what an operator lifted meanwhile."""
     held = campaign_sentence(last, states)
     if held is not None:
         return held
-    require_webhook = settings.policy.require_webhook
-    stops = stops_of(str(last.request[0]), states, require_webhook=require_webhook, now_ms=now_ms)
-    return waits_for(last, stops, now_ms)
+    number = str(last.request[0])
+    state = states.get(f"number:{number}/override", {})
+    lifted = override_of(state, now_ms)
+    require_webhook = settings.policy.require_webhook and "webhook" not in lifted
+    stops = stops_of(number, states, require_webhook=require_webhook, now_ms=now_ms)
+    stops += preflight_stops(settings, number, states, lifted)
+    sentence = waits_for(last, stops, now_ms)
+    note = f" ({', '.join(lifted)} lifted until {state['until']} by {state.get('by')})" if lifted else ""
+    return sentence + note
+
+
+def preflight_stops(
+    settings: Settings, number: str, states: Mapping[str, Mapping[str, Any]], lifted: Collection[str]
+) -> list[str]:
+    """What is not in order before a number sends, besides its webhook; each begins with the word that metrics use."""
+    stops: list[str] = []
+    own = settings.numbers.get(number)
+    if own is None:
+        return stops
+    needs_templates = settings.policy.require_templates and "templates" not in lifted
+    if needs_templates and f"account:{own.account}/templates" not in states:
+        stops.append("preflight: templates were never synced; remedy: wapipe templates sync")
+    looked = states.get(f"number:{number}/preflight", {})
+    if looked.get("token") == "refused" and "limits" not in lifted:
+        stops.append(f"token: the API refuses it ({looked.get('detail')}); remedy: wapipe doctor")
+    return stops

@@ -56,6 +56,7 @@ COMMANDS: dict[str, Entry] = {
     "templates": Entry(
         "templates", "Setup", "Read templates from the API, list them, and look for what is wrong with them."
     ),
+    "doctor": Entry("doctor", "Setup", "Look at everything that sending needs, and say what to do."),
     "webhooks": Entry("webhooks", "Setup", "Check that webhooks reach the ingress."),
 }
 """Every command, in the order of `--help`."""

@@ -58,6 +58,34 @@ class MarketingState(Record):
     by: str
 
 
+class PreflightState(Record):
+    """`number:ID/preflight`: what the sender's own look at the number came to; null: the API did not tell."""
+
+    kind: Literal["number"]
+    id: str
+    aspect: Literal["preflight"]
+    token: Literal["accepted", "refused", "unknown"]
+    quality: str | None
+    tier: str | None
+    throughput: str | None
+    detail: str | None
+    at: TimeMs
+    by: str
+
+
+class OverrideState(Record):
+    """`number:ID/override`: checks that an operator lifted until then; none: taken back."""
+
+    kind: Literal["number"]
+    id: str
+    aspect: Literal["override"]
+    checks: list[str]
+    reason: str | None
+    until: TimeMs
+    at: TimeMs
+    by: str
+
+
 class MarkState(Record):
     """`lane:ID#SHARD/mark`: from where the next owner has to read the ledger."""
 

@@ -166,6 +166,14 @@ _NO_MARKETING: Example = {
     "kind": "number", "id": _NUMBER, "aspect": "marketing", "shard": 0, "until": "2026-11-23T10:00:00.000Z",
     "error_code": 131048, "at": _AT, "by": "sender-1",
 }  # fmt: skip
+_PREFLIGHT: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "preflight", "token": "accepted", "quality": "GREEN", "tier": "TIER_2K",
+    "throughput": "STANDARD", "detail": None, "at": _AT, "by": "sender-1",
+}  # fmt: skip
+_OVERRIDE: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "override", "checks": ["templates"], "reason": "registry is down",
+    "until": "2026-11-22T12:00:00.000Z", "at": _AT, "by": "ada",
+}  # fmt: skip
 _MARK: Example = {
     "kind": "lane", "id": _LANE, "aspect": "mark", "needed": 4711, "generation": 7, "last_attempt_ms": _AT_MS,
     "at": _AT, "by": "sender-1",
@@ -256,6 +264,8 @@ VALID: dict[str, dict[str, Example]] = {
         "webhook": _WEBHOOK,
         "halt": _HALT,
         "marketing": _NO_MARKETING,
+        "preflight": _PREFLIGHT,
+        "override": _OVERRIDE,
         "mark": _MARK,
         "quality": _QUALITY,
         "limits": _LIMITS,

@@ -26,7 +26,9 @@ from pipeline.records.account import (
     LimitsState,
     MarketingState,
     MarkState,
+    OverrideState,
     PauseState,
+    PreflightState,
     QualityState,
     RestrictionState,
     ReviewState,
@@ -54,6 +56,8 @@ AccountState = Annotated[
     | HaltState
     | MarketingState
     | MarkState
+    | PreflightState
+    | OverrideState
     | QualityState
     | LimitsState
     | CapabilityState

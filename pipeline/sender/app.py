@@ -30,6 +30,7 @@ from pipeline.sender.inbound_count import InboundCount
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import Lane
 from pipeline.sender.logins import Logins
+from pipeline.sender.looks import Looks
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import LedgerReader, Tail
@@ -101,6 +102,7 @@ class Sender:
         self._login_tasks = logins.start(self._crash_by)
         watchdog = ReaderWatchdog(self._readers, lambda: self.app.lease.valid, self.app.crash)
         self._reader_task = loop.create_task(watchdog.run())
+        self._looks = Looks(self.ctx, self._wake_number, self._crash_by)
         reader = LedgerReader(settings)
         self._evidence = Evidence(settings, loop, self._wake_all)
         finish = Finish(self.ctx)
@@ -137,6 +139,7 @@ class Sender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._looks.close()
         self._handover.close_all()
         await self.ctx.delivery.close(CLOSE_S)
         await self.ctx.optouts.stop()
@@ -188,6 +191,7 @@ class Sender:
             )  # fmt: skip
             self.ctx.lanes[partition] = lane
             self.ctx.spawn(lane, self._open(lane, generation))
+        self._looks.follow({lane.number for lane in self.ctx.lanes.values()})
         self._health.meet(ASSIGNED)
 
     async def _open(self, lane: Lane, generation: int) -> None:
@@ -226,6 +230,10 @@ class Sender:
         return 0.0 if halt is None else (halt.until_ms - now_ms) / 1000
 
     def _has_token(self, number: str) -> None:
+        self._looks.renewed(number)
+        self._wake_number(number)
+
+    def _wake_number(self, number: str) -> None:
         for lane in self.ctx.lanes.values():
             if lane.number == number:
                 self._scheduling.wake(lane)

@@ -21,6 +21,7 @@ from pipeline.sender.jobs import Job, Place
 from pipeline.sender.lane import Lane
 from pipeline.sender.ledger_state import LedgerState
 from pipeline.sender.optouts import OptOuts
+from pipeline.sender.preflight import Preflight
 from pipeline.sender.suppressions import Suppressions
 from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.lease import Lease
@@ -80,6 +81,11 @@ class Context:
     kept: dict[int, LedgerState] = field(default_factory=dict)
     random: random.Random = field(default_factory=random.Random)
     settled_count: int = 0
+    preflight: Preflight = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what follows from the others."""
+        self.preflight = Preflight(self.settings, self.account, self.access)
 
     def steady_s(self) -> float:
         """The steady clock."""

@@ -48,10 +48,11 @@ class Dispatch:
         reasons: set[str] = {scope.word for scope in lane.scopes if scope.halt.is_halted(now_s)}
         if not self._ctx.access.is_ready(lane.number):
             reasons.add("token")
-        if self._needs_webhook(lane):
-            reasons.add("webhook")
         if self._quality.is_stopped(lane.number):
             reasons.add("quality")
+        unready = self._ctx.preflight.stop(lane.number, now_s, now_ms)
+        if unready is not None:
+            reasons.add(unready)
         if not self._ctx.optouts.is_fresh(now_s):
             reasons.add("opt_outs_stale")
         if lane.kafka_away or not self._ctx.stream.lease.valid:
@@ -102,9 +103,9 @@ class Dispatch:
             or lane.kafka_away
             or not self._ctx.optouts.is_fresh(now_s)
             or not self._ctx.access.is_ready(lane.number)
-            or self._needs_webhook(lane)
             or self._quality.is_stopped(lane.number)
             or self._ctx.account.stops.is_still(lane.number)
+            or self._ctx.preflight.stop(lane.number, now_s, self._ctx.unix_ms()) is not None
             or self._obeys_sister(lane, now_s)
         )
 
@@ -113,9 +114,6 @@ class Dispatch:
         if lane.scopes.is_halted(now_s):
             return False
         return self._sister_halt(lane, self._ctx.unix_ms()) is not None
-
-    def _needs_webhook(self, lane: Lane) -> bool:
-        return self._ctx.settings.policy.require_webhook and not self._ctx.account.webhook_verified(lane.number)
 
     def _sister_halt(self, lane: Lane, now_ms: int) -> SisterHalt | None:
         return self._ctx.account.sister_halt(

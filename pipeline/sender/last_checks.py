@@ -43,7 +43,7 @@ class LastChecks:
             return "stale"
         if not probe and lane.scopes.is_halted(now_s):
             return "halt"
-        if not self._ctx.access.is_ready(lane.number):
+        if not self._ctx.access.is_ready(lane.number) or self._ctx.preflight.is_refused(lane.number, now_ms):
             return "access"
         if now_ms >= message.valid_until_ms or now_ms >= message.expires_ms:
             return "expired"

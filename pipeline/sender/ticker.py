@@ -77,6 +77,7 @@ class Ticker:
                     log.warning("evidence_waits_for_kafka", lane=lane.key, error=str(exc))
         if count % FIGURES_EVERY == 0:
             self._figures(lane)
+            self._ctx.preflight.tell_override(lane.number, self._ctx.unix_ms())
         if count % SWEEP_EVERY == 0:
             self._dispatch.sweep(lane)
         if count % MARK_EVERY == 0:

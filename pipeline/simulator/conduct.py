@@ -21,6 +21,8 @@ WINDOW_S = 86_400.0
 WINDOWS_MAX = 1_000_000
 STOPS_MAX = 1_000_000
 RATINGS_MAX = 10_000
+TIER = "TIER_2K"
+"""The messaging limit of a portfolio that nothing was told of."""
 
 
 class Breach(NamedTuple):
@@ -45,7 +47,7 @@ class Conduct:
         self.templates = Templates(pause_s)
         self.media = Media()
         self._is_idle = True
-        self._ratings: OrderedDict[str, str] = OrderedDict()
+        self._ratings: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._windows: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._stopped: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -63,15 +65,19 @@ class Conduct:
         self._windows.clear()
         self._stopped.clear()
 
-    def rate(self, number: str, quality: str) -> None:
-        """Let a number have another quality rating."""
-        self._ratings[number] = quality
+    def rate(self, number: str, quality: str, tier: str = TIER) -> None:
+        """Let a number have another quality rating, and another messaging limit."""
+        self._ratings[number] = quality, tier
         if len(self._ratings) > RATINGS_MAX:
             self._ratings.popitem(last=False)
 
     def rating(self, number: str) -> str:
         """The quality rating of a number."""
-        return self._ratings.get(number, "GREEN")
+        return self._ratings.get(number, ("GREEN", TIER))[0]
+
+    def tier(self, number: str) -> str:
+        """The messaging limit of a number's portfolio."""
+        return self._ratings.get(number, ("GREEN", TIER))[1]
 
     def hear(self, number: str, person: str, now_s: float) -> None:
         """A person wrote to a number: the window between them is open for 24 h."""

@@ -91,7 +91,7 @@ class Director:
         if asked.number is not None:
             event = asked.number
             if event.quality is not None:
-                self._simulator.referee.conduct.rate(event.number, event.quality)
+                self._simulator.referee.conduct.rate(event.number, event.quality, event.tier)
             self._quality(event.number, event.event, event.tier)
         if asked.capability is not None:
             limit = asked.capability.limit

@@ -60,7 +60,7 @@ class Endpoints:
             case "contacts":
                 return self._contacts(arrival)
             case "health":
-                return told(answers.v1_body(health={"gateway_status": "connected"}))
+                return told(_health(route.profile))
         return self._mark_read(arrival)
 
     def _login(self, arrival: Arrival, headers: Mapping[str, str]) -> Verdict:
@@ -114,6 +114,7 @@ class Endpoints:
         known: dict[str, Any] = {
             "throughput": {"level": "HIGH" if is_high else "STANDARD"},
             "quality_rating": self._referee.conduct.rating(number),
+            "whatsapp_business_manager_messaging_limit": self._referee.conduct.tier(number),
             "display_phone_number": settings.phone_of(number),
         }
         asked = [name.strip() for name in query.get("fields", ",".join(known)).split(",")]
@@ -158,3 +159,9 @@ def _json_object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return given if isinstance(given, dict) else {}
+
+
+def _health(profile: str) -> bytes:
+    if profile == "360dialog":
+        return orjson.dumps({"health_status": {"can_send_message": "AVAILABLE", "entities": []}})
+    return answers.v1_body(health={"gateway_status": "connected"})

@@ -41,6 +41,7 @@ _TABLE: tuple[tuple[str, str, Kind, Profile], ...] = (
     ("POST", r"/messages", "messages", "360dialog"),
     ("POST", r"/marketing_messages", "marketing", "360dialog"),
     ("POST", r"/media", "media", "360dialog"),
+    ("GET", r"/health_status", "health", "360dialog"),
     ("GET", r"/(?P<item>\d+)", "item", "360dialog"),
     ("DELETE", r"/(?P<item>\d+)", "delete", "360dialog"),
     ("GET", r"/_media" + _ITEM, "download", "cloud"),

@@ -1,8 +1,9 @@
 """Bulk restore of a RocksDB table whose changelog is a compacted topic: C consumer, write batches, then Faust's tail.
 
 Faust's own recovery applies some ten thousand records a second, one task each; this reads a hundred thousand. It runs
-inside the recovery task (heartbeats go on), in one thread; data and offset go into one write
-batch, so a crash in between is harmless. Use: `HardenedApp(..., TableManager=BulkTableManager)`.
+inside the recovery task (heartbeats go on), in one thread. Data and offset go into one write batch, past RocksDB's own
+log: a crash before the flush at the end loses both together, and they are read again. Use:
+`HardenedApp(..., TableManager=BulkTableManager)`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,33 @@ from faust.tables.recovery import Recovery
 from pipeline.clock import steady_s
 from pipeline.streams.client import reader_conf
 
-BATCH_RECORDS = 5000
+BATCH_RECORDS = 2000
 POLL_S = 0.2
 WATERMARK_TIMEOUT_S = 10.0
-BLOCK_CACHE_BYTES = 32 * 1024 * 1024
-WRITE_BUFFER_BYTES = 8 * 1024 * 1024
+BLOCK_CACHE_BYTES = 8 * 1024 * 1024
+WRITE_BUFFER_BYTES = 4 * 1024 * 1024
+WRITE_BUFFERS = 2
+"""Three tables of twelve partitions are 36 databases: what each may hold counts 36 times."""
+FETCH: dict[str, Any] = {
+    "auto.offset.reset": "error",
+    # What is fetched is compressed: in memory it is several times that. Per partition it must not be less than a batch.
+    "fetch.max.bytes": 4 * 1024 * 1024,
+    "queued.max.messages.kbytes": 16_384,
+    # A full queue stops fetching for a second by default, in which this reader empties it many times.
+    "fetch.queue.backoff.ms": 10,
+}
 
 Apply = Callable[[tuple[str, int], list[Any]], None]
 
 
 def rocksdb_options() -> dict[str, Any]:
     """Options of a table's RocksDB: small, as one database is opened per partition."""
-    return {"driver": "rocksdict", "block_cache_size": BLOCK_CACHE_BYTES, "write_buffer_size": WRITE_BUFFER_BYTES}
+    return {
+        "driver": "rocksdict",
+        "block_cache_size": BLOCK_CACHE_BYTES,
+        "write_buffer_size": WRITE_BUFFER_BYTES,
+        "max_write_buffer_number": WRITE_BUFFERS,
+    }
 
 
 def read_partitions(
@@ -83,7 +99,14 @@ def read_partitions(
 
 
 def apply_to_stores(stores: dict[tuple[str, int], Any]) -> Apply:
-    """Write batches of records into the tables' RocksDB stores, with the offset they reach in the same batch."""
+    """Write batches of records into the tables' RocksDB stores, with the offset they reach in the same batch.
+
+    Note:
+        Nothing is durable before `flush_stores`. Faust's own writes come after that only: one of theirs that survived
+        a crash with a higher offset, without these, would hide that they are missing.
+    """
+    past_the_log = rocksdict.WriteOptions()
+    past_the_log.disable_wal = True
 
     def apply(tp: tuple[str, int], messages: list[Any]) -> None:
         store = stores[tp]
@@ -95,9 +118,26 @@ def apply_to_stores(stores: dict[tuple[str, int], Any]) -> Apply:
             else:
                 batch.put(message.key(), value)
         batch.put(store.offset_key, b"%d" % messages[-1].offset())
-        store._db_for_partition(tp[1]).write(batch)
+        store._db_for_partition(tp[1]).write(batch, past_the_log)
 
     return apply
+
+
+def flush_stores(stores: dict[tuple[str, int], Any]) -> None:
+    """Make durable what `apply_to_stores` wrote. Blocks."""
+    for (_, partition), store in stores.items():
+        store._db_for_partition(partition).flush(True)
+
+
+def _read_in(
+    conf: dict[str, Any],
+    starts: dict[tuple[str, int], int],
+    stores: dict[tuple[str, int], Any],
+    cancelled: threading.Event,
+) -> tuple[dict[tuple[str, int], int], int]:
+    read = read_partitions(conf, starts, apply_to_stores(stores), cancelled)
+    flush_stores(stores)  # also when nothing was read: a restore that was cancelled may have left something
+    return read
 
 
 class BulkRecovery(Recovery):
@@ -115,16 +155,19 @@ class BulkRecovery(Recovery):
 
     async def _restore(self, tps: Any, destination: Any) -> None:
         began, cancelled = steady_s(), threading.Event()
-        conf = reader_conf(self.app.settings.kafka, **{"auto.offset.reset": "error"})
+        conf = reader_conf(self.app.settings.kafka, **FETCH)
         seen = {tp: destination[tp] if destination[tp] is not None else -1 for tp in tps}
         starts = {(tp.topic, tp.partition): offset + 1 for tp, offset in seen.items()}
         stores = {(tp.topic, tp.partition): self.tp_to_table[tp].data for tp in tps}
         if not starts:
             return
+        reading = asyncio.ensure_future(asyncio.to_thread(_read_in, conf, starts, stores, cancelled))
         try:
-            covered, total = await asyncio.to_thread(read_partitions, conf, starts, apply_to_stores(stores), cancelled)
+            covered, total = await asyncio.shield(reading)
         except BaseException:
+            # Its last batch must not come after one of the next restore's.
             cancelled.set()
+            await asyncio.wait([reading])
             raise
         for tp in tps:
             destination[tp] = max(seen[tp], covered[(tp.topic, tp.partition)])

@@ -1,4 +1,4 @@
-"""The HTTP client: one POST, with a last check in the very step that hands the bytes to the socket.
+"""The HTTP client: POSTs, each with a last check in the very step that hands the bytes to the socket.
 
 Runs on the sender's event loop. The check is synchronous; what it forbids has not left. aiohttp never repeats a POST
 by itself; a request whose answer did not come has its socket aborted, so that nothing more of it leaves.
@@ -119,10 +119,25 @@ class Client:
             NotSent: the check forbade it; nothing left.
             RequestFailed: no answer; its `written` tells whether the request may have arrived.
         """
+        return await self._request("POST", url, headers, body, check)
+
+    async def get(self, url: str, headers: dict[str, str]) -> Answer:
+        """Ask for something that changes nothing at the API.
+
+        Raises:
+            RequestFailed: no answer.
+        """
+        return await self._request("GET", url, headers, None, lambda: None)
+
+    async def _request(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, check: LastCheck
+    ) -> Answer:
         leaving = _Leaving(check)
         _leaving.set(leaving)
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 content = await response.content.read(MAX_ANSWER_BYTES)
                 while len(content) < MAX_ANSWER_BYTES and not response.content.at_eof():
                     content += await response.content.read(MAX_ANSWER_BYTES - len(content))

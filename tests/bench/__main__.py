@@ -18,7 +18,8 @@ from tests.bench.workloads import WORKLOADS, describe
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(WORKLOADS), case_sensitive=False))
 @click.option("--quick", is_flag=True, help="Small sizes: to see that it runs, not to quote.")
-def main(names: tuple[str, ...], *, quick: bool) -> None:
+@click.option("--records", type=click.IntRange(1), help="Another size, for all workloads named.")
+def main(names: tuple[str, ...], *, quick: bool, records: int | None) -> None:
     """Run workloads and print their figures; without names: all of them."""
     console = Console(file=sys.stdout)
     for name in names or tuple(WORKLOADS):
@@ -27,7 +28,7 @@ def main(names: tuple[str, ...], *, quick: bool) -> None:
             data = Path(folder)
             with EmbeddedKafka(data / "kafka") as kafka:
                 (data / "world").mkdir()
-                figures = workload(kafka.bootstrap, data / "world", small if quick else whole)
+                figures = workload(kafka.bootstrap, data / "world", records or (small if quick else whole))
         table = Table(title=f"{name}: {describe(name)}", title_justify="left", show_header=False)
         table.add_column("figure")
         table.add_column("value", justify="right")

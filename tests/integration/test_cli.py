@@ -500,3 +500,25 @@ def test_program_runs_as_a_module_with_data_on_stdout_only(config: Path, run: Ru
         env={**os.environ, "WAPIPE_CONFIG": str(config)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_doctor_sees_what_is_missing_and_an_override_is_kept(run: Run, config: Path) -> None:
+    """On topics alone: Kafka and clocks are fine, no role runs, nothing was synced; what an operator lifts shows."""
+    sick = run("doctor", "--json")
+    assert sick.exit_code == 65, sick.output
+    rows = {(found["check"], found["about"]): found for found in orjson.loads(sick.stdout)}
+    fine = {("settings", ""), ("secrets", ""), ("data folder", ""), ("kafka", ""), ("topics", ""), ("clock", "")}
+    assert {key for key, found in rows.items() if found["status"] == "ok"} >= fine
+    for row, about in (("gates", ""), ("senders", ""), ("token", NUMBER), ("webhook", NUMBER), ("templates", NUMBER)):
+        assert rows[row, about]["status"] == "fail", row
+    lifted = run("doctor", "--override", NUMBER, "--check", "webhook", "--reason", "it moves", "--for", "2h")
+    assert lifted.exit_code == 0, lifted.output
+    rows = {(found["check"], found["about"]): found for found in orjson.loads(run("doctor", "--json").stdout)}
+    assert rows["webhook", NUMBER]["status"] == "warn"
+    assert "webhook lifted until" in rows["override", NUMBER]["found"]
+    assert run("doctor", "--withdraw", NUMBER).exit_code == 0
+    rows = {(found["check"], found["about"]): found for found in orjson.loads(run("doctor", "--json").stdout)}
+    assert ("override", NUMBER) not in rows
+    with open_reader(load(config)) as reader:
+        audited = [orjson.loads(row.value or b"") for row in reader.to_end("audit-events")]
+    assert [event["reason"] for event in audited if event["action"] == "override"] == ["it moves", None]

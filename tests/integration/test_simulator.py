@@ -14,6 +14,9 @@ import aiohttp
 import orjson
 import pytest
 
+from pipeline.whatsapp.client import Client
+from pipeline.whatsapp.look import FIELDS, Seen, look_at, read_look
+from pipeline.whatsapp.profiles import PROFILES
 from tests.support.simulator_client import BEARER, CLOUD_PATH, WAIT_S, Start
 
 
@@ -53,6 +56,34 @@ async def test_360dialog_profile(start: Start) -> None:
     assert (await api.post("/messages", body, {"D360-API-KEY": "key-1"}))[0] == 200
     assert (await api.post("/messages", body, {"Authorization": "Bearer key-1"}))[0] == 401
     assert [row["sender"] for row in await api.ledger()] == ["201", "anonymous"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "path", "told"),
+    [
+        ("cloud", "/v24.0", ("GREEN", "TIER_2K", "STANDARD", None)),
+        ("360dialog", "", (None, None, None, "can_send_message: AVAILABLE")),
+        ("v1", "", (None, None, None, "gateway: connected")),
+    ],
+)
+async def test_a_number_is_looked_at_with_its_token(
+    start: Start, profile: str, path: str, told: tuple[str | None, ...]
+) -> None:
+    """Each profile has a look at the number for the right token, and refuses a wrong one as the API does."""
+    api = await start(tokens=["right"])
+    async with Client() as client:
+
+        async def look(token: str) -> Seen:
+            base_url = api.simulator.url + path
+            posts = PROFILES[profile].endpoint(base_url, "200", token)
+            where = look_at(profile, base_url, "200", posts, fields=FIELDS)
+            answer = await client.get(where.url, where.headers)
+            return read_look(answer.status, answer.headers, answer.body, 0.0)
+
+        right, wrong = await look("right"), await look("wrong")
+    assert right.token == "accepted"
+    assert (right.quality, right.tier, right.throughput, right.detail) == told
+    assert wrong.token == "refused"
 
 
 async def test_burst_then_429_with_the_profiles_body(start: Start) -> None:

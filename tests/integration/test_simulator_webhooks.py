@@ -158,8 +158,11 @@ async def test_throughput_upgrade(start: Start, receiver: Receiver) -> None:
         "phone_number_quality_update",
         "THROUGHPUT_UPGRADE",
     )
-    _, raw = await api.call("GET", "/v24.0/200?fields=throughput,quality_rating")
-    assert orjson.loads(raw) == {"throughput": {"level": "HIGH"}, "quality_rating": "GREEN", "id": "200"}
+    _, raw = await api.call(
+        "GET", "/v24.0/200?fields=throughput,quality_rating,whatsapp_business_manager_messaging_limit"
+    )
+    told = {"throughput": {"level": "HIGH"}, "quality_rating": "GREEN"}
+    assert orjson.loads(raw) == {**told, "whatsapp_business_manager_messaging_limit": "TIER_2K", "id": "200"}
     assert (await api.call("GET", "/v24.0/200?fields=colour"))[0] == 400
     assert (await api.stats())["senders"]["200"]["rate_per_s"] == 1000
 

@@ -12,6 +12,7 @@ class KafkaMessage(NamedTuple):
     raw: bytes | None
     at_partition: int = 0
     time_ms: int = 0
+    place: int = 0
 
     def key(self) -> bytes | None:
         """As of a Kafka message."""
@@ -28,3 +29,7 @@ class KafkaMessage(NamedTuple):
     def partition(self) -> int:
         """As of a Kafka message."""
         return self.at_partition
+
+    def offset(self) -> int:
+        """As of a Kafka message."""
+        return self.place

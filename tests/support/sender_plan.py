@@ -95,6 +95,7 @@ def settings_of(plan: Plan) -> Settings:
     }  # fmt: skip
     values: dict[str, Any] = {
         "numbers": {NUMBER: number},
+        "policy": {"require_templates": False},
         "sender": {
             "on_unknown": dict.fromkeys(("authentication", "utility", "marketing", "service"), plan.policy),
             "dedupe_window_s": plan.dedupe_window_s,

@@ -88,6 +88,7 @@ class Sender:
         ticks: Whether it does what is done by the clock; else only what its pump does.
 
     Attributes:
+        dispatch: Its pump.
         evidence: Its reader of statuses.
         unknowns: Looks after messages of unknown outcome.
     """
@@ -97,8 +98,8 @@ class Sender:
         ctx.client = cast("Client", api)
         self.evidence = Evidence(world.settings, world.loop, lambda: None, Opening)
         self.unknowns = Unknowns(ctx, finish, scheduling, self.evidence, Tail(world.reader))
-        dispatch = Dispatch(ctx, finish, scheduling, Posting(ctx, finish, scheduling), self.unknowns)
-        ticker = Ticker(ctx, dispatch, self.unknowns, world.handover, Health(("assignment",), ctx.steady_s))
+        self.dispatch = Dispatch(ctx, finish, scheduling, Posting(ctx, finish, scheduling), self.unknowns)
+        ticker = Ticker(ctx, self.dispatch, self.unknowns, world.handover, Health(("assignment",), ctx.steady_s))
         self._ticking = world.loop.create_task(ticker.run()) if ticks else None
         world.kafka.write("account-state", {"aspect": "webhook", "verified": True}, f"number:{NUMBER}/webhook")
 

@@ -21,7 +21,7 @@ from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck
 from pipeline.whatsapp.suppression import is_suppression
 from tests.support.kafka_message import KafkaMessage
-from tests.support.sender_values import ADA, BOB, NOW_MS
+from tests.support.sender_values import ADA, BOB, NOW_MS, NUMBER
 from tests.unit.sender.making import Bench, Make
 
 EVENTS = "outbound-events"
@@ -127,9 +127,7 @@ def test_a_waiting_message_is_not_even_tried(bench: Make) -> None:
     lane = world.opened()
     posting = Posting(world.ctx, world.finish, world.scheduling)
     Dispatch(world.ctx, world.finish, world.scheduling, posting, cast("Unknowns", NoUnknowns()))
-    world.ctx.settings = world.settings.model_copy(
-        update={"policy": world.settings.policy.model_copy(update={"require_webhook": False})}
-    )
+    world.kafka.write("account-state", {"aspect": "webhook", "verified": True}, f"number:{NUMBER}/webhook")
     world.ctx.suppressions.apply([of(ADA)])
     world.deliver(world.ready("r-1"))
     for _ in range(4):

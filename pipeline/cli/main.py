@@ -46,7 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo.command", "Try it", "Run a campaign with faults on this machine, and count everything."),
     "send": Entry("send", "Messages", "Write a request for one message; --wait follows it to its end."),
     "trace": Entry("trace", "Messages", "Show every event of a message, and what it waits for."),
-    "consent": Entry("consent", "Messages", "Grant, revoke, show and import consent."),
+    "consent": Entry("consent", "Messages", "Grant, revoke, erase, show, prove, watch and import consent."),
     "suppressions": Entry("suppressions", "Messages", "Show who gets nothing any more, and lift that."),
     "campaigns": Entry("campaigns", "Operate", "Show, pause, resume and cancel campaigns."),
     "numbers": Entry("numbers", "Operate", "Show, pause and resume sending numbers."),

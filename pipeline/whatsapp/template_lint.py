@@ -29,7 +29,7 @@ _SELLING: Final = (
     "compre", "rabatt", "angebot", "gutschein", "promotion", "solde", "soldes", "remise", "sconto", "offerta",
 )  # fmt: skip
 _CODES: Final = (
-    "verification code", "one-time", "otp", "passcode", "security code", "login code", "codigo de verificacion",
+    "verification code", "one time", "otp", "passcode", "security code", "login code", "codigo de verificacion",
     "codigo de verificacao", "bestatigungscode", "code de verification", "codice di verifica",
 )  # fmt: skip
 _ADJACENT: Final = re.compile(rf"{VARIABLE.pattern}\s*{VARIABLE.pattern}", re.ASCII)

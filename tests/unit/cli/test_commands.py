@@ -193,7 +193,7 @@ def test_schemas_check_exits_65_on_drift(run: Run, tmp_path: Path, monkeypatch: 
     result = run("schemas", "check", str(tmp_path), config=None)
     assert result.exit_code == 65
     assert "request-1.json differs" in result.stdout
-    monkeypatch.setattr(schemas, "drift", lambda _folder: [])
+    monkeypatch.setattr(schemas, "drift", lambda _folder, _further: [])
     assert run("schemas", "check", str(tmp_path), config=None).exit_code == 0
 
 

@@ -41,7 +41,8 @@ def test_csv_line_becomes_a_grant(tmp_path: Path) -> None:
     assert update.pop("update_id").startswith("import-")
     assert update == {
         "recipient": "15550109999", "business": "acme", "action": "grant", "categories": ["utility", "marketing"],
-        "purposes": ["order-updates"], "at": "2026-11-20T08:00:00.000Z", "expires_at": None,
+        "purposes": ["order-updates"], "at": "2026-11-20T08:00:00.000Z", "expires_at": None, "number": None,
+        "language": None,
         "evidence": {
             "method": "checkbox", "source": "https://x.example", "text": "Yes", "reference": "o-1", "actor": "user",
         },

@@ -79,7 +79,6 @@ def test_settings_file_reads_back_as_what_runs(tmp_path: Path) -> None:
     assert load(plan.write_settings(settings, tmp_path), {}) == settings
     assert set(settings.numbers) == {plan.V1_NUMBER, plan.CLOUD_NUMBER}
     assert settings.ingress.port == 2
-    assert not settings.policy.require_templates, "there is nothing to sync at the simulator of ours"
 
 
 def test_numbers_of_the_user_are_left_as_they_are(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.sender.flight import Flight
 from pipeline.sender.jobs import Stage
 from pipeline.sender.lane import Lane
 from pipeline.sender.posting import Posting
+from pipeline.sender.preflight import Preflight
 from pipeline.sender.unknown import Unknowns
 from pipeline.whatsapp.client import Answer, Client, LastCheck
 from tests.support.kafka_message import KafkaMessage
@@ -101,8 +102,9 @@ def pumped(world: Bench, *records: tuple[str, dict[str, Any]]) -> tuple[Asking, 
     waiting(world)
     posting = Posting(world.ctx, world.finish, world.scheduling)
     Dispatch(world.ctx, world.finish, world.scheduling, posting, cast("Unknowns", Nobody()))
-    policy = world.settings.policy.model_copy(update={"require_webhook": False})
+    policy = world.settings.policy.model_copy(update={"require_webhook": False, "require_templates": False})
     world.ctx.settings = world.settings.model_copy(update={"policy": policy})
+    world.ctx.preflight = Preflight(world.ctx.settings, world.ctx.account, world.ctx.access)
     api = Asking(lambda: None)
     world.ctx.client = cast("Client", api)
     tell(world, *records)

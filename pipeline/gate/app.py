@@ -46,6 +46,7 @@ from pipeline.streams.hardened import DRAIN_S, HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY
+from pipeline.streams.watchdog import ReaderWatchdog
 from pipeline.whatsapp.suppression import is_suppression
 
 log = structlog.get_logger(__name__)
@@ -112,7 +113,13 @@ class Gate:
         for topic, kind in ENTRANCES.items():
             self._add_agent(topic, kind)
         self._hook()
-        self._tasks = [self._task(self.worker.run(), "gate-worker"), self._task(self.worker.asker.run(), "gate-ends")]
+        readers = {ACCOUNT: self._follower, TIERS: self._tiers_follower}
+        watchdog = ReaderWatchdog(lambda: readers, lambda: self.app.lease.valid, self.app.crash)
+        self._tasks = [
+            self._task(self.worker.run(), "gate-worker"),
+            self._task(self.worker.asker.run(), "gate-ends"),
+            self._task(watchdog.run(), "gate-readers"),
+        ]
 
     async def warm_up(self) -> None:
         """Fetch the metadata of what will be written, and read `account-state` and `tier-recipients` to their ends.

@@ -25,6 +25,7 @@ from pipeline.streams.follow import Follower
 
 log = structlog.get_logger(__name__)
 
+TOPIC: Final = "recipient-aliases"
 MAX_PEOPLE: Final = 500_000
 """About 200 MB. Beyond, the oldest go: their messages rely on a gate, which translates each opt-out within a moment."""
 
@@ -100,18 +101,21 @@ class Aliases:
 
     Args:
         follow: Makes the reader.
+
+    Attributes:
+        follower: The reader; None before `read_from`.
     """
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, follow: type[Follower] = Follower) -> None:
         self._settings, self._loop, self._follow = settings, loop, follow
         self._list = AliasList()
-        self._follower: Follower | None = None
+        self.follower: Follower | None = None
         self._old: set[asyncio.Task[None]] = set()
 
     def read_from(self, begin_ms: int) -> None:
         """Begin to read at a broker time, anew."""
-        if self._follower is not None:
-            task = self._loop.create_task(self._follower.stop())
+        if self.follower is not None:
+            task = self._loop.create_task(self.follower.stop())
             self._old.add(task)
             task.add_done_callback(self._old.discard)
         fresh = self._list = AliasList()
@@ -120,13 +124,13 @@ class Aliases:
             for message in batch:
                 fresh.apply(message.key(), message.value())
 
-        topic = self._settings.topic("recipient-aliases")
-        self._follower = self._follow(self._settings.kafka, topic, apply, self._loop, begin_ms)
-        self._follower.start()
+        topic = self._settings.topic(TOPIC)
+        self.follower = self._follow(self._settings.kafka, topic, apply, self._loop, begin_ms)
+        self.follower.start()
 
     def lag_s(self, now_s: float) -> float:
         """Age of the knowledge in seconds; infinite before the reading has reached the end once."""
-        return self._follower.lag_s(now_s) if self._follower is not None else float("inf")
+        return self.follower.lag_s(now_s) if self.follower is not None else float("inf")
 
     def of(self, message: ReadyMessage) -> tuple[str, ...]:
         """Every id that the person of a message is known by."""
@@ -134,7 +138,7 @@ class Aliases:
 
     async def stop(self) -> None:
         """End the reading."""
-        if self._follower is not None:
-            await self._follower.stop()
+        if self.follower is not None:
+            await self.follower.stop()
         for task in list(self._old):
             await task

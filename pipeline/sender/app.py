@@ -215,9 +215,8 @@ class Sender:
 
     def _readers(self) -> dict[str, Reader]:
         """Whom every sender needs to hear: those who read beside the stream."""
-        readers = {"account-state": self._account_follower, "suppressions": self._suppressed}
-        opt_outs = self.ctx.optouts.follower
-        return {**readers, "consent-updates": opt_outs} if opt_outs is not None else {**readers}
+        own: dict[str, Reader] = {"account-state": self._account_follower, "suppressions": self._suppressed}
+        return {**own, **self.ctx.optouts.readers}
 
     def _wake_all(self) -> None:
         for lane in self.ctx.lanes.values():

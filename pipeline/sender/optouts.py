@@ -18,6 +18,7 @@ import structlog
 from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.records.ready import ReadyMessage
+from pipeline.sender.aliases import TOPIC as ALIASES
 from pipeline.sender.aliases import Aliases
 from pipeline.sender.withdrawn import Withdrawn
 from pipeline.streams.follow import Follower
@@ -80,6 +81,12 @@ class OptOuts:
     def people(self) -> int:
         """How many people are kept."""
         return len(self._list)
+
+    @property
+    def readers(self) -> dict[str, Follower]:
+        """Those who read for it, by topic; none before the first message."""
+        readers = {TOPIC: self.follower, ALIASES: self._aliases.follower}
+        return {topic: reader for topic, reader in readers.items() if reader is not None}
 
     def require(self, oldest_heard_ms: int) -> None:
         """Make sure that the reading began 60 s before that broker time (`heard_ms` of a message); else begin anew.

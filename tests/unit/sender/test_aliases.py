@@ -193,6 +193,8 @@ async def test_alias_learned_after_the_judgement_is_followed() -> None:
     optouts = OptOuts(Settings(), asyncio.get_running_loop(), lambda: None, cast("type[Follower]", FakeFollower))
     optouts.require(NOW_MS)
     updates, people = (FakeFollower.made[topic] for topic in ("consent-updates", "recipient-aliases"))
+    watched: dict[str, object] = {**optouts.readers}
+    assert watched == {"consent-updates": updates, "recipient-aliases": people}
     assert updates.from_ms == people.from_ms == NOW_MS - 60_000
     updates.apply([Message(USER, said(USER))])
     assert not optouts.forbids(message(), NOW_MS)

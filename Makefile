@@ -32,8 +32,8 @@ integration: $(READY) jars ## Tests on a real Kafka, with real processes
 bench: $(READY) jars ## Measure, and print the figures
 	$(PY) -m tests.bench
 
-bench-ingress: $(READY) jars ## Measure the ingress, also while it and its broker are killed
-	$(PY) -m tests.bench W11 W11DEATHS
+bench-ingress: $(READY) jars ## Measure the ingress: speed, memory, and while it and its broker are killed
+	$(PY) -m tests.bench W11 W11FLAT W11DEATHS
 
 faults: $(READY) jars ## Faults on three brokers: make faults [SCHEDULE=mixed] [SECONDS=1800] [SEED=1]
 	$(PY) -m tests.faults --schedule $(or $(SCHEDULE),mixed) --seed $(or $(SEED),1) $(if $(SECONDS),--seconds $(SECONDS))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.embedded.broker import EmbeddedKafka
-from tests.bench.measure import cpu_s, peak_mib
+from tests.bench.measure import cpu_s, peak_mib, rss_mib
 from tests.support import webhooks_loader
 from tests.support.ingress_door import FIRST, Ingress, write_config
 from tests.support.redelivery import redelivered
@@ -17,6 +17,7 @@ BATCH_UPDATES = 1000
 BATCHES = 20
 WARM_UP = 500
 HALF_RATE_CONNECTIONS = 4
+SAMPLE_S = 5.0
 
 
 def w11(kafka: str, folder: Path, count: int) -> Figures:
@@ -35,7 +36,7 @@ def w11(kafka: str, folder: Path, count: int) -> Figures:
         calm = load(requests=count // 5, connections=HALF_RATE_CONNECTIONS)
         batches = load(requests=BATCHES, updates=BATCH_UPDATES, connections=1)
         mib = peak_mib(pid)
-        mixed = load(requests=count // 5, connections=32, forged=count // 10, malformed=count // 20)
+        mixed = load(requests=count // 5, connections=32, forged=count * 3 // 20, malformed=count // 20)
         return {
             "webhooks": count,
             "webhooks/s": round(count / took_s),
@@ -50,6 +51,30 @@ def w11(kafka: str, folder: Path, count: int) -> Figures:
             "valid among forged, answers": str(mixed["authentic"]),
             "forged, answers": str(mixed["forged"]),
             "malformed, answers": str(mixed["malformed"]),
+        }
+    finally:
+        ingress.end()
+
+
+def w11_flat(kafka: str, folder: Path, seconds: int) -> Figures:
+    """The ingress under load for minutes: resident memory after a minute, at the end, and the most in between."""
+    ingress = Ingress(write_config(folder, kafka), folder / "log")
+    try:
+        url = f"http://127.0.0.1:{ingress.port}/webhook"
+        loader = webhooks_loader.start(url, FIRST, seconds=seconds, connections=HALF_RATE_CONNECTIONS)
+        samples: list[float] = []
+        while loader.poll() is None and len(samples) * SAMPLE_S < seconds + SAMPLE_S:
+            time.sleep(SAMPLE_S)
+            samples.append(rss_mib(ingress.process.pid))
+        said = webhooks_loader.result(loader)
+        warm = samples[min(len(samples) // 4, round(60 / SAMPLE_S)) :]
+        return {
+            "seconds": seconds,
+            "webhooks": int(said["taken"]),
+            "after a minute, MiB": round(warm[0], 1),
+            "at the end, MiB": round(warm[-1], 1),
+            "most since, MiB": round(max(warm), 1),
+            "answers": str(said["authentic"]),
         }
     finally:
         ingress.end()

@@ -2,7 +2,7 @@
 
 Names follow the list of workloads that peers were measured on: W1 open throttle, W2 conformance, W3/W4 spells,
 W7 one-time codes behind a backlog, W9 idle, W10 restore of the gate's tables, W11 the ingress, W3B a limit lower than
-configured; W11DEATHS, TAKEOVER, SCOPES and PAIR are our own.
+configured; W11FLAT, W11DEATHS, TAKEOVER, SCOPES and PAIR are our own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Producer
 
-from tests.bench.ingress import w11, w11_deaths
+from tests.bench.ingress import w11, w11_deaths, w11_flat
 from tests.bench.measure import cpu_s, peak_mib, percentile
 from tests.bench.restore import restore
 from tests.bench.scopes import pair, scopes, w3b
@@ -207,6 +207,7 @@ WORKLOADS: dict[str, tuple[Workload, int, int]] = {
     "W9": (w9, 400, 100),
     "W10": (restore, 1_000_000, 50_000),
     "W11": (w11, 50_000, 2_000),
+    "W11FLAT": (w11_flat, 600, 20),
     "W11DEATHS": (w11_deaths, 100_000, 4_000),
     "SCOPES": (scopes, 50_000, 6_000),
     "PAIR": (pair, 5_000, 1_000),

@@ -42,7 +42,7 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
     )
     stand.write("inbound-events", message_event("15550100004"), "15550100004")
     stop_id = _bring_webhook(stand, "15550100005", "Parar!")
-    stand.write("inbound-events", message_event("15550100005", type="call", status="connect"), "15550100005")
+    stand.write("inbound-events", message_event("15550100006", type="call", status="connect"), "15550100006")
     stand.flush()
     free = {"category": "service", "message": {"type": "text", "text": {"body": "hi"}}}
     home = partition_of("15550100001", PARTITIONS)
@@ -54,7 +54,7 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
         "stranger": ({"to": "15550100009"}, (), None, ("rejected", "no_consent")),
         "other kind": ({"to": "15550100001", "category": "marketing"}, (), None, ("rejected", "no_consent")),
         "in window": ({"to": "15550100004", **free}, (), None, ("queued", None)),
-        "after a call": ({"to": "15550100005", **free}, (), None, ("queued", None)),
+        "after a call": ({"to": "15550100006", **free}, (), None, ("queued", None)),
         "no window": ({"to": "15550100001", **free}, (), None, ("rejected", "window_closed")),
         "late": ({"to": "15550100001", "expires_at": rfc3339(unix_ms() - 1)}, (), None, ("expired", "expired")),
         "later": (

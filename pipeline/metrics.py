@@ -165,6 +165,13 @@ class Metrics:
         for reason in STOP_REASONS:
             self.number_stopped.labels(number, reason).set(reason in reasons)
 
+    def forget_lanes(self, number: str) -> None:
+        """This process has no lane of a number any more: its figures would stand still here, and raise alerts."""
+        self.show_stops(number, ())
+        for gauge in (self.ready_backlog, self.oldest_ready_seconds, self.seconds_to_drain, self.bucket_tokens,
+                      self.rate_limit_per_second, self.number_quality):  # fmt: skip
+            gauge.remove_by_labels({"number": number})
+
     def watch(self, gauge: Gauge, read: Callable[[], float], *labels: str) -> None:
         """Let a gauge be read when it is asked for, instead of being set; `read` must be quick and never block."""
         (gauge.labels(*labels) if labels else gauge).set_function(read)

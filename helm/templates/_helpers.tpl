@@ -51,7 +51,19 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $config := mergeOverwrite (deepCopy $fixed) (deepCopy .Values.config) -}}
 {{- $_ := set $config "http" (mergeOverwrite (deepCopy (default (dict) $config.http)) $fixed.http) -}}
 {{- $_ := set $config "storage" $fixed.storage -}}
+{{- include "wapipe.whole" $config -}}
 {{- toToml $config -}}
+{{- end -}}
+
+{{/* Numbers are floats to Helm, and librdkafka takes no 1.048576e+06: whole ones become integers, in place. */}}
+{{- define "wapipe.whole" -}}
+{{- range $name, $value := . -}}
+{{- if kindIs "map" $value -}}
+{{- include "wapipe.whole" $value -}}
+{{- else if and (kindIs "float64" $value) (eq (floor $value) $value) -}}
+{{- $_ := set $ $name (int64 $value) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Number of lanes: the partitions of all numbers; one number may leave them out. */}}

@@ -69,8 +69,8 @@ class Handover:
             lane.closed = True
             if lane.timer is not None:
                 lane.timer.cancel()
-            # Whoever owns it now says why it stands still.
-            self._ctx.metrics.show_stops(lane.number, ())
+            # Whoever owns it now says how it stands.
+            self._ctx.metrics.forget_lanes(lane.number)
         self._ctx.lanes.clear()
 
     def forget_others(self, partitions: Collection[int]) -> None:

@@ -129,6 +129,8 @@ def test_the_settings_load(case: str, tmp_path: Path) -> None:
         settings = load(path, {})
         config = chart.values_of(case).get("config", {})
         assert set(settings.numbers) == set(config.get("numbers", {}))
+        assert settings.kafka.client == config.get("kafka", {}).get("client", {})
+        assert not any(isinstance(value, float) for value in settings.kafka.client.values()), "librdkafka takes none"
         assert settings.http.port == 9100
         assert str(settings.storage.data_dir) == "/var/lib/wapipe"
 

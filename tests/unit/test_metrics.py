@@ -123,6 +123,22 @@ def test_show_stops_sets_the_given_reasons_and_clears_all_others() -> None:
     assert set(shown.values()) == {0.0, 1.0}
 
 
+def test_a_number_that_is_served_elsewhere_leaves_no_figures() -> None:
+    """After a hand-over the old owner's last backlog and age are gone, not frozen; other numbers' stay."""
+    metrics = Metrics()
+    for number in ("7", "8"):
+        metrics.show_stops(number, {"webhook"})
+        metrics.ready_backlog.labels(number, "bulk").set(5)
+        metrics.oldest_ready_seconds.labels(number, "bulk").set(900)
+        for gauge in (metrics.seconds_to_drain, metrics.bucket_tokens, metrics.rate_limit_per_second):
+            gauge.labels(number).set(3)
+        metrics.number_quality.labels(number).set(1)
+    metrics.forget_lanes("7")
+    left = [line for line in metrics.exposition().decode().splitlines() if 'number="7"' in line]
+    assert all(line.startswith("wapipe_number_stopped{") and line.endswith(" 0.0") for line in left)
+    assert _value(metrics, "wapipe_oldest_ready_seconds", number="8", priority="bulk") == 900
+
+
 def test_show_stops_refuses_a_word_that_the_contract_does_not_know() -> None:
     """A misspelt reason is a programmer's error and is named."""
     with pytest.raises(ValueError, match="tired"):

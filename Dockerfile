@@ -1,4 +1,4 @@
-# The image of wapipe: one program, all roles. Build: docker build -t wapipe . (or `make image` without an engine).
+# The image of wapipe: one program, all roles. Build: docker build -t wapipe .
 # The base is pinned by digest in releases: --build-arg BASE=python:3.11-slim-bookworm@sha256:…
 ARG BASE=python:3.11-slim-bookworm
 

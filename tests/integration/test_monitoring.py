@@ -22,7 +22,10 @@ from tests.support.broker import children_of, wait_until
 from tests.support.prometheus import PROGRAM, Prometheus, targets_of
 from tests.support.promql import ALERTS_FILE, DASHBOARDS, ROOT, expressions
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no prometheus (Debian: apt-get install prometheus)")
+pytestmark = [
+    pytest.mark.prometheus,
+    pytest.mark.skipif(PROGRAM is None, reason="no prometheus (Debian: apt-get install prometheus)"),
+]
 
 START_TIMEOUT_S = 300.0  # a busy machine of two cores takes a minute for all roles
 FIRES_TIMEOUT_S = 60.0

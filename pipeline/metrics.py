@@ -67,6 +67,11 @@ class Metrics:
         self.consent_opt_outs = self._counter(
             "consent_opt_outs", "Opt-outs merged, by the method of the opt-in that they took.", "method"
         )
+        self.consent_undelivered = self._counter(
+            "consent_undelivered",
+            "Status updates that say failed, by the method of the person's newest opt-in.",
+            "method",
+        )
 
     def _declare_lanes(self) -> None:
         self.ready_backlog = self._gauge(

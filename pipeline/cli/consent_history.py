@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
 
-from pipeline.cli.app import with_settings
+from pipeline.cli.app import DURATION, with_settings
 from pipeline.cli.consent_proof import Proof, proof_of, sort_key
 from pipeline.cli.output import Cell, SlowProgress, clean, json_document, line, note, table
 from pipeline.cli.people import person_of
 from pipeline.cli.reading import Advance, Reader, decoded, open_reader
+from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
 from pipeline.records.request import normal_recipient
@@ -45,7 +46,7 @@ def history(settings: Settings, recipient: str, is_json: bool) -> int:
     asked = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent-events") as progress:
         person = person_of(reader, [asked], progress.update).key
-        events = events_of(reader, person, progress.update)
+        events = events_of(reader, [person], progress.update)
     if is_json:
         json_document({"recipient": person, "events": events})
     elif events:
@@ -59,52 +60,58 @@ def history(settings: Settings, recipient: str, is_json: bool) -> int:
 @click.command()
 @click.argument("request_id")
 @click.option("--from", "number", metavar="NUMBER", help="The sending number, if several used this request id.")
+@click.option("--since", "since_ms", type=DURATION, help="How far to look back for the message; unset: everything.")
 @click.option("--json", "is_json", is_flag=True, help="Everything that was found, as JSON.")
 @with_settings
-def proof(settings: Settings, request_id: str, number: str | None, is_json: bool) -> int:
+def proof(settings: Settings, request_id: str, number: str | None, since_ms: int | None, is_json: bool) -> int:
     """Show what a message rested on: request, decision, the consent with its evidence, and every later change.
 
     Says what is missing, e.g. because a topic's retention has passed. Exits 65 if nothing is known of the message.
+    --since bounds the scan for request and decision only: the consent may be years older than its message.
     """
+    begin_ms = max(0, unix_ms() - since_ms) if since_ms is not None else None
 
     def is_it(value: Mapping[str, Any], key: str) -> bool:
         return value.get("request_id") == request_id and (number is None or value.get(key) == number)
 
     with open_reader(settings) as reader, SlowProgress("reading events") as progress:
-        decisions = _found(reader, OUTBOUND, lambda value: is_it(value, "number"), progress.update)
+        decisions = _found(reader, OUTBOUND, lambda value: is_it(value, "number"), progress.update, begin_ms)
         requests = [
             value
             for topic in ENTRANCES
-            for value in _found(reader, topic, lambda value: is_it(value, "from"), progress.update)
+            for value in _found(reader, topic, lambda value: is_it(value, "from"), progress.update, begin_ms)
         ]
         numbers = {v.get("number") for v in decisions} | {v.get("from") for v in requests}
         if len(numbers) > 1:
             raise click.UsageError(f"several numbers used this id: {', '.join(map(str, numbers))}; choose with --from")
-        person = _person(decisions, requests)
-        if person is not None:
-            person = person_of(reader, [person], progress.update).key
-        events = events_of(reader, person, progress.update) if person is not None else []
+        asked = _person(decisions, requests)
+        person = person_of(reader, [asked], progress.update) if asked is not None else None
+        # What was said under another id before it was known whose it is stands under that id.
+        ids = person.ids - set(person.numbers) | {person.key} if person is not None else ()
+        events = events_of(reader, ids, progress.update) if ids else []
     found = proof_of(requests, decisions, events)
     if is_json:
         json_document(found._asdict())
     elif decisions or requests:
         _print(found)
     if not decisions and not requests:
-        note(f"nothing is known of {request_id}: no such request, or its retention has passed", "wait")
+        why = "no such request, or its retention has passed" if begin_ms is None else "look further back with --since"
+        note(f"nothing is known of {request_id}: {why}", "wait")
         return EXIT_NEGATIVE
     return EXIT_DONE
 
 
-def events_of(reader: Reader, person: str, advance: Advance) -> list[dict[str, Any]]:
-    """A person's consent-events, oldest first.
+def events_of(reader: Reader, ids: Collection[str], advance: Advance) -> list[dict[str, Any]]:
+    """The consent-events of a person under these ids, oldest first.
 
     Raises:
         UsageError: more than `MAX_EVENTS`.
     """
-    home = partition_of(person, reader.partitions(EVENTS))
+    count = reader.partitions(EVENTS)
+    keys, homes = {one.encode() for one in ids}, {partition_of(one, count) for one in ids}
     found: dict[str, dict[str, Any]] = {}
-    for row in reader.to_end(EVENTS, partitions=[home], advance=advance):
-        if row.key != person.encode():
+    for row in reader.to_end(EVENTS, partitions=homes, advance=advance):
+        if row.key not in keys:
             continue
         event = decoded(row)
         if event is not None:
@@ -115,8 +122,8 @@ def events_of(reader: Reader, person: str, advance: Advance) -> list[dict[str, A
     return sorted(found.values(), key=sort_key)
 
 
-def _found(reader: Reader, topic: str, is_wanted: Any, advance: Advance) -> list[dict[str, Any]]:
-    values = (decoded(row) for row in reader.to_end(topic, advance=advance))
+def _found(reader: Reader, topic: str, is_wanted: Any, advance: Advance, since_ms: int | None) -> list[dict[str, Any]]:
+    values = (decoded(row) for row in reader.to_end(topic, since_ms=since_ms, advance=advance))
     return [value for value in values if value is not None and is_wanted(value)]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+COPY_PREFIX: Final = "alias-"
+"""Begins the update ids of a gate's copies (gate/copying.py); their evidence.reference names the original."""
 
 
 class Proof(NamedTuple):
@@ -51,11 +54,25 @@ def proof_of(
         rested_on = next((event for event in same if event.get("result") == "applied"), None)
     since = sort_key(rested_on) if rested_on is not None else (str(basis.get("at")) if basis is not None else "", -1)
     changes = [event for event in events if event.get("result") == "applied" and event is not rested_on]
-    later = [event for event in changes if basis is not None and sort_key(event) > since]
+    shown = {event.get("update_id") for event in events if event.get("result") == "applied"}
+    # A gate copies a change to the person's other ids: a copy is no change of its own where the original is known.
+    later = [
+        event
+        for event in changes
+        if basis is not None and sort_key(event) > since and not (_is_copy(event) and _origin(event) in shown)
+    ]
     return Proof(
         requests[0] if requests else None, ordered, basis, rested_on, later,
         _missing(requests, ordered, basis, rested_on),
     )  # fmt: skip
+
+
+def _is_copy(event: Mapping[str, Any]) -> bool:
+    return str(event.get("update_id")).startswith(COPY_PREFIX)
+
+
+def _origin(event: Mapping[str, Any]) -> Any:
+    return (event.get("evidence") or {}).get("reference")
 
 
 def _missing(

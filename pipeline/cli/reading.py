@@ -5,6 +5,7 @@ librdkafka consumers that get their partitions by hand and never commit; everyth
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,7 +23,12 @@ from pipeline.streams.topics import admin
 CONNECT_TIMEOUT_S = 7.0
 STALL_TIMEOUT_S = 15.0
 POLL_S = 0.5
+LEADER_PAUSE_S = 0.1
 BATCH_RECORDS = 2_000
+# A topic just made or moved has no leader for a moment; the admin client does not wait for it.
+_LEADER_COMES = frozenset({
+    KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+})  # fmt: skip
 
 Advance = Callable[[int, int], None]
 """Called with records read and records there are in all."""
@@ -155,13 +161,17 @@ class Reader:
     def _offsets(self, topic: str, partitions: Collection[int], spec: Any) -> dict[int, int]:
         full = self._settings.topic(topic)
         asked = {TopicPartition(full, partition): spec for partition in partitions}
-        try:
-            answers = self._admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=CONNECT_TIMEOUT_S
-            )
-            return {place.partition: future.result().offset for place, future in answers.items()}
-        except KafkaException as exc:
-            raise unreachable(self._settings, exc) from exc
+        give_up_s = steady_s() + CONNECT_TIMEOUT_S
+        while True:
+            try:
+                answers = self._admin.list_offsets(
+                    asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=CONNECT_TIMEOUT_S
+                )
+                return {place.partition: future.result().offset for place, future in answers.items()}
+            except KafkaException as exc:
+                if exc.args[0].code() not in _LEADER_COMES or steady_s() >= give_up_s:
+                    raise unreachable(self._settings, exc) from exc
+            time.sleep(LEADER_PAUSE_S)
 
     def _batch(self) -> list[Any]:
         give_up_s = steady_s() + STALL_TIMEOUT_S

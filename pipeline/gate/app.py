@@ -102,7 +102,7 @@ class Gate:
         judges = Judges(
             RequestJudge(settings, consents, windows, suppressions, account, people, metrics, holds),
             UpdateJudge(settings, consents, windows, suppressions, people, metrics),
-            InboundJudge(settings, windows, suppressions, people, metrics),
+            InboundJudge(settings, windows, suppressions, people, metrics, consents),
             consents,
             (consents, windows, suppressions, aliases),
         )

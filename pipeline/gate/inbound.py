@@ -13,7 +13,7 @@ from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.item import STAGE, Item, Out, dead_letter, traced
 from pipeline.gate.people import Found, People
-from pipeline.gate.undelivered import Failure, failure_of
+from pipeline.gate.undelivered import Failure, failure_of, opt_in_method
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_window, wrote_since
 from pipeline.metrics import Metrics
@@ -42,12 +42,16 @@ class InboundJudge:
         windows: The `service-windows` table.
         suppressions: The `suppressions` table.
         people: Knows who is who.
+        consents: The `consent` table.
     """
 
-    def __init__(self, settings: Settings, windows: View, suppressions: View, people: People, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, windows: View, suppressions: View, people: People, metrics: Metrics, consents: View
+    ) -> None:
         self._business = {number: one.business for number, one in settings.numbers.items()}
         self._unreachable_s = settings.policy.unreachable_s
         self._people = people
+        self._consents = consents
         self._windows = windows
         self._suppressions = suppressions
         self._metrics = metrics
@@ -118,6 +122,9 @@ class InboundJudge:
             if found.place != "here":
                 return self._elsewhere(item, found)
             failure = failure._replace(recipient=found.person)
+        person = (failure.recipient or "").encode()
+        consent = self._consents.get(item.tp[1], person) if person else None
+        self._metrics.consent_undelivered.labels(opt_in_method(consent, business)).inc()
         event = Out(EVENTS, failure.recipient or item.key, told, traced(outbound.SCHEMA, item))
         return [event, *self._suppress(item, failure)]
 

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.errors import ContractError
+from pipeline.records.consent import METHODS
+from pipeline.records.consent_rule import rank
 from pipeline.records.outbound import undelivered_event
 from pipeline.records.request import normal_recipient
 from pipeline.whatsapp.detail import clean
@@ -19,6 +21,7 @@ from pipeline.whatsapp.suppression import suppression_of
 
 MAX_ID_CHARS: Final = 200
 MAX_TIME_CHARS: Final = 40
+UNKNOWN: Final = "unknown"
 
 
 class Failure(NamedTuple):
@@ -85,6 +88,18 @@ def failure_of(event: Mapping[str, Any]) -> Failure:
     code = error.code if error is not None and error.code is not None else a_code(event.get("error_code"))
     detail = clean(error.text) if error is not None else None
     return Failure(number, _person(event.get("recipient")), at_ms, code, detail, event)
+
+
+def opt_in_method(consent: Mapping[str, Any] | None, business: str) -> str:
+    """The method of the person's newest grant to a business, or `unknown`: a label of few values.
+
+    A status does not tell the message's category; `wapipe consent report` joins message by message.
+    """
+    entries = consent["entries"] if consent is not None else ()
+    grants = [entry for entry in entries if entry["business"] == business and entry["status"] == "granted"]
+    newest = max(grants, key=rank, default=None)
+    method = newest["method"] if newest is not None else None
+    return method if method in METHODS else UNKNOWN
 
 
 def _person(value: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import structlog
 
@@ -19,7 +19,7 @@ from pipeline.gate.windows import wrote_since
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
 from pipeline.records.codec import check, decode_object, encode, require_schema, stable_id
-from pipeline.records.consent import ConsentUpdate, Method
+from pipeline.records.consent import METHODS, ConsentUpdate
 from pipeline.records.consent_rule import Merged, merge
 from pipeline.records.request import normal_recipient
 from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
@@ -30,7 +30,6 @@ CONSENT: Final = "consent"
 CONSENT_SCHEMA: Final = "consent/1"
 CONSENT_EVENTS: Final = "consent-events"
 CONSENT_EVENT_SCHEMA: Final = "consent-event/1"
-METHODS: Final = frozenset(get_args(Method))
 MAX_ECHO_CHARS: Final = 200
 MAX_ECHO_NAMES: Final = 20
 _INVALID: Final = Merged(None, False, "refused", "invalid", [], [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -15,6 +15,7 @@ Method = Literal[
 ]  # fmt: skip
 """`preference`: WhatsApp's own stop and resume of marketing messages (Meta, user_preferences webhooks)."""
 Action = Literal["grant", "revoke", "erase", "resume"]
+METHODS: frozenset[str] = frozenset(get_args(Method))
 RETURNING: frozenset[str | None] = frozenset({"keyword", "preference"})
 """Methods with a way back: a `resume` by one of them lifts what a revoke by the same one took, and nothing else."""
 RefusalReason = Literal["evidence_missing", "not_active", "unknown_business", "at_in_future", "erased", "invalid"]

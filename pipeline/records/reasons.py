@@ -57,7 +57,7 @@ REASONS: dict[str, Reason] = {
     "template_required": Reason("rejected", "gate", False, "free text for a template category", "send a template"),
     "template_unknown": Reason("rejected", "gate", False, "no such template", "see detail; create it, or sync"),
     "template_not_approved": Reason(
-        "rejected", "gate", True, "paused, disabled or not approved yet", "see detail; wait"
+        "rejected", "gate", True, "paused, disabled or not approved yet", "see detail; wait, use a new id"
     ),
     "category_mismatch": Reason(
         "rejected", "gate", False, "template and request differ in category", "use Meta's, with its consent"
@@ -65,9 +65,13 @@ REASONS: dict[str, Reason] = {
     "template_without_opt_out": Reason(
         "rejected", "gate", False, "a marketing template offers no way out", "add one; see `wapipe templates lint`"
     ),
-    "no_consent": Reason("rejected", "gate", True, "the person never opted in to this", "collect an opt-in"),
-    "consent_withdrawn": Reason("rejected", "gate", True, "the person opted out", "respect it"),
-    "consent_expired": Reason("rejected", "gate", True, "the opt-in ended", "ask again"),
+    "no_consent": Reason(
+        "rejected", "gate", True, "the person never opted in to this", "grant an opt-in, send under a new id"
+    ),
+    "consent_withdrawn": Reason(
+        "rejected", "gate", True, "the person opted out", "stop sending; only a newer opt-in helps"
+    ),
+    "consent_expired": Reason("rejected", "gate", True, "the opt-in ended", "ask again, grant it, use a new id"),
     "api_rejected": Reason("failed", "sender", False, "the API refused it for good", "see error_code and detail"),
     "attempts_spent": Reason("failed", "sender", True, "max_attempts tries failed", "see detail, send again"),
     "outcome_unknown": Reason("failed", "sender", True, "nobody can tell whether it was taken", "replay with care"),

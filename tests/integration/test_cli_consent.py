@@ -41,3 +41,14 @@ def test_erase_history_proof_and_report(kafka: str, topic_prefix: str, tmp_path:
     assert _run(config, "consent", "proof", "r-2").exit_code == 65
     (row,) = orjson.loads(_run(config, "consent", "report", "--json").stdout)["rows"]
     assert (row["method"], row["source"], row["grants"], row["accepted"]) == ("qr", "poster", 1, 1)
+
+    user = f"US.{person}"
+    alias = {"alias": user, "recipient": person, "kind": "user_id", "at": at}
+    _write(settings, "recipient-aliases", user, alias)
+    _write(settings, "recipient-aliases", person, {**alias, "alias": person, "kind": "self", "ids": [user]})
+    stop = {**granted, "event_id": "e2", "update_id": "u-2", "recipient": user, "action": "revoke",
+            "recorded_at": "2999-01-01T00:00:00.000Z"}  # fmt: skip
+    _write(settings, "consent-events", user, stop)
+    found = orjson.loads(_run(config, "consent", "proof", "r-1", "--since", "1h", "--json").stdout)
+    assert [change["update_id"] for change in found["later"]] == ["u-2"]
+    assert _run(config, "consent", "proof", "r-1", "--since", "1ms").exit_code == 65

@@ -8,10 +8,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clock import rfc3339
+from pipeline.clock import parse_rfc3339_ms, rfc3339
 from pipeline.records.codec import check, encode
 from pipeline.records.consent import RETURNING, Consent, ConsentUpdate
 from pipeline.records.consent_rule import AHEAD_MAX_MS, merge, standing
+from pipeline.sender.withdrawn import Withdrawn
+from tests.support.sender_values import message
 from tests.unit.gate.making import ADA, NOW_MS
 
 CATEGORIES = ("utility", "marketing")
@@ -60,6 +62,40 @@ def test_order_of_updates_does_not_matter(orders: tuple[list[Any], list[Any]]) -
     """Any order of the same updates leaves the same bytes on `consent`."""
     one, other = merged(orders[0]), merged(orders[1])
     assert (encode(one) if one else None) == (encode(other) if other else None)
+
+
+@given(st.lists(updates(), max_size=8), st.data())
+def test_any_order_repetition_and_halves_leave_the_same(found: list[Any], data: st.DataObject) -> None:
+    """Read in any order, split anywhere, with parts read again after a restart, the updates leave the same consent."""
+    order = data.draw(st.permutations(found))
+    cut = data.draw(st.integers(0, len(order)))
+    again = data.draw(st.lists(st.sampled_from(found), max_size=4)) if found else []
+    replayed = [*order[cut:], *again, *order[:cut], *order[cut:]]
+    assert merged(replayed) == merged(found)
+
+
+@given(
+    st.lists(updates(), max_size=8),
+    st.integers(0, 8),
+    st.sampled_from(CATEGORIES),
+    st.sampled_from([None, *PURPOSES]),
+)
+def test_sender_is_never_less_strict_than_the_gate(
+    found: list[Any], judged_after: int, category: str, purpose: str | None
+) -> None:
+    """A message admitted on what was known before does not go once the gate, knowing all, says withdrawn."""
+    judged = standing(merged(found[:judged_after]), "acme", category, purpose, NOW_MS)
+    if judged.kind != "granted" or judged.entry is None:
+        return
+    waiting = message(
+        recipient=ADA, category=category, purpose=purpose, granted_ms=parse_rfc3339_ms(judged.entry["at"])
+    )
+    sender = Withdrawn()
+    for update, broker_ms in found:
+        sender.apply(update.model_dump_json().encode(), broker_ms)
+    # What has expired is not the reader's: the message carries its own `valid_until`.
+    if standing(merged(found), "acme", category, purpose, NOW_MS).kind in ("withdrawn", "none"):
+        assert sender.forbids(waiting, NOW_MS)
 
 
 @given(st.lists(updates(), min_size=1, max_size=8), st.data())

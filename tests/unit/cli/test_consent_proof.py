@@ -39,6 +39,16 @@ def test_proof_finds_the_evidence_and_later_changes_only() -> None:
     assert found.missing == []
 
 
+def test_a_change_copied_to_another_id_is_one_change() -> None:
+    """An opt-out said under another id is told once; of a copy whose original is gone, the copy."""
+    stop = event("u-3", DAYS[2], action="revoke", recipient="US.1")
+    of_basis, of_stop, of_gone = (
+        event(f"alias-{one}", DAYS[2], action="revoke", evidence={"reference": one}) for one in ("u-2", "u-3", "u-0")
+    )
+    found = proof_of([{"request_id": "r"}], [DECISION], [event("u-2", DAYS[1]), of_basis, stop, of_stop, of_gone])
+    assert found.later == [stop, of_gone]
+
+
 def test_proof_says_what_is_missing() -> None:
     """A request, a decision or an evidence that is gone is named, and changes after it are shown all the same."""
     found = proof_of([], [DECISION], [event("u-3", DAYS[2])])

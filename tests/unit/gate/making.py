@@ -137,7 +137,9 @@ class Tables:
         self.updates = UpdateJudge(
             self.settings, self.consents, self.windows, self.suppressions, self.people, self.metrics
         )
-        self.inbound = InboundJudge(self.settings, self.windows, self.suppressions, self.people, self.metrics)
+        self.inbound = InboundJudge(
+            self.settings, self.windows, self.suppressions, self.people, self.metrics, self.consents
+        )
         tables = (self.consents, self.windows, self.suppressions, self.aliases)
         self.judges = Judges(self.requests, self.updates, self.inbound, self.consents, tables)
 

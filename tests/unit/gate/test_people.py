@@ -122,6 +122,18 @@ def test_stop_from_a_brazilian_id_without_the_ninth_digit_blocks_the_number() ->
         assert world.write_to(given) == ("rejected", "consent_withdrawn")
 
 
+@pytest.mark.parametrize("at", ["2026-11-22T10:06:00.000Z", "2026-11-20T09:00:00.000Z"], ids=["future", "older"])
+@pytest.mark.parametrize("action", ["revoke", "erase"])
+@pytest.mark.parametrize("one", [BRAZIL, BRAZIL_ID])
+def test_no_grant_of_another_time_undoes_an_opt_out(one: str, action: str, at: str) -> None:
+    """A grant dated in the future, or before an opt-out or erase, under either form of the number, lets nothing go."""
+    world = granted(BRAZIL)
+    world.stop(BRAZIL_ID, action=action)
+    reason = "consent_withdrawn" if action == "revoke" else "no_consent"
+    world.update(one, update_id="u-9", at=at)
+    assert world.write_to(one) == ("rejected", reason)
+
+
 def test_events_name_the_recipient_as_upstream_wrote_it() -> None:
     """What is keyed by the person is canonical; the event and the posted request keep upstream's number."""
     world = granted(BRAZIL)

@@ -191,6 +191,20 @@ def test_what_is_passed_over_is_not_even_parsed() -> None:
     assert set(told(tables, making.message_event(), headers=[(KIND_HEADER, b"message")])) == {"service-windows"}
 
 
+def test_it_is_counted_by_the_method_of_the_newest_opt_in() -> None:
+    """Which way of opting in leads to failures shows; whoever never opted in to this business counts as unknown."""
+    tables = Tables()
+    evidence = {"method": "qr", "actor": "user", "source": "poster", "text": "yes"}
+    count = tables.metrics.registry.get_sample_value
+    told(tables, failed())
+    tables.grant()
+    tables.grant(update_id="u-2", categories=["marketing"], at="2026-11-21T08:00:00.000Z", evidence=evidence)
+    told(tables, failed())
+    told(tables, failed(number=OTHER))
+    counted = [count("wapipe_consent_undelivered_total", {"method": one}) for one in ("qr", "checkbox", "unknown")]
+    assert counted == [1, None, 2]
+
+
 def test_a_number_of_somebody_else_is_passed_over() -> None:
     """Other programs' numbers of the same account are not told of."""
     assert told(Tables(), failed(number="299999999999999")) == {}

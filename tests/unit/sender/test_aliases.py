@@ -94,6 +94,19 @@ def test_erasure_under_another_name_is_obeyed() -> None:
     assert forbids(message(TO, USER), said(TO, categories=("utility",)), said(USER, "erase"))
 
 
+@pytest.mark.parametrize(
+    ("stop", "grant_at"),
+    [(said(TO), "12:06"), (said(TO), "10:30"), (said(TO, "erase", categories=()), "12:06"),
+     (said(TO, "erase", categories=()), "10:30"), (said(USER), "12:06")],
+    ids=["future", "older", "future-after-erase", "older-than-erase", "future-other-id"],
+)  # fmt: skip
+def test_no_grant_of_another_time_undoes_an_opt_out(stop: bytes, grant_at: str) -> None:
+    """A grant dated in the future, or before the opt-out or erase, does not let a judged message go."""
+    grant = said(TO, "grant", grant_at, ("marketing",))
+    for order in ((stop, grant), (grant, stop)):
+        assert forbids(message(TO, USER), *order)
+
+
 def alias(recipient: str, *ids: str, kind: str = "user_id") -> bytes:
     """A record of `recipient-aliases`."""
     return orjson.dumps(

@@ -138,13 +138,14 @@ class Finish:
         Args:
             told: Fields of the event: what the API said, if it is the API that makes it wait.
         """
-        now_ms = self._ctx.unix_ms()
-        via_gate = goes_through_gate(due_ms, now_ms) and not job.unknown
-        due_ms = min(due_ms, job.message.expires_ms)
-        # The copy may be read back before this ends: it stands for the message from then on, and is not finished.
-        replaced, job.places = job.places, []
-        job.home = replaced[0] if replaced else job.home
-        await self._copy(lane, job, reason, due_ms, due_ms - now_ms, via_gate=via_gate)
+        async with job.turn():
+            now_ms = self._ctx.unix_ms()
+            via_gate = goes_through_gate(due_ms, now_ms) and not job.unknown
+            due_ms = min(due_ms, job.message.expires_ms)
+            # The copy may be read back before this ends: it stands for the message from then on, and is not finished.
+            replaced, job.places = job.places, []
+            job.home = replaced[0] if replaced else job.home
+            await self._copy(lane, job, reason, due_ms, due_ms - now_ms, via_gate=via_gate)
         if job.stage is not Stage.FINISHED:
             job.deferred = True
             event = self.event(job, "deferred", reason=reason, attempt=job.attempt or None, due_at_ms=due_ms, **told)
@@ -154,13 +155,16 @@ class Finish:
 
     async def hop(self, lane: Lane, job: Job, place: Place) -> None:
         """Renew the copy of a message that is still waiting when its copy matures; no event."""
-        now_ms = self._ctx.unix_ms()
-        due_ms = job.message.due_ms or now_ms
-        rest_ms = due_ms - now_ms
-        if rest_ms <= 0:
-            rest_ms = hop_delay_ms(job.hops)
-            job.hops += 1
-        await self._copy(lane, job, job.reason or "behind_deferred", due_ms, rest_ms, via_gate=job.goes_to_gate)
+        async with job.turn():
+            if place not in job.places:
+                return  # a newer copy stands for it by now
+            now_ms = self._ctx.unix_ms()
+            due_ms = job.message.due_ms or now_ms
+            rest_ms = due_ms - now_ms
+            if rest_ms <= 0:
+                rest_ms = hop_delay_ms(job.hops)
+                job.hops += 1
+            await self._copy(lane, job, job.reason or "behind_deferred", due_ms, rest_ms, via_gate=job.goes_to_gate)
         await self._ctx.ours(lane)
         if place in job.places:
             job.places.remove(place)
@@ -189,10 +193,11 @@ class Finish:
         request = {**job.message.record["request"], "not_before": None, "expires_at": rfc3339(expires_ms)}
         topic = self._ctx.settings.topic(source["topic"])
         headers = headers_for("request/1", job.trace, extra)
-        await self._ctx.write(lane, topic, encode(request), job.message.recipient, headers)
-        await self._ctx.ours(lane)
-        self._ctx.acknowledge_job(lane, job)
-        job.stage = Stage.FINISHED
+        async with job.turn():
+            await self._ctx.write(lane, topic, encode(request), job.message.recipient, headers)
+            await self._ctx.ours(lane)
+            self._ctx.acknowledge_job(lane, job)
+            job.stage = Stage.FINISHED
 
     # -- others ------------------------------------------------------------------------------------------------------
     async def duplicate(self, lane: Lane, job: Job, place: Place, *, conflict: bool) -> None:

@@ -6,6 +6,7 @@ the lane they came from. Touched only on the event loop.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class Job:
         deferred: Whether a durable copy of it stands on a delayed topic.
         holds_recipient: Whether no other message to this person may be in hand now (v1).
         copy_ms: Broker time of the newest copy, 0: none.
+        copy_turn: Copies of one message are written one after the other, see `turn`; made when first asked for.
         reason: Why it waits, in the words of the contract; empty: it never did.
         written_s: When its last request was written, steady clock.
         unknown_since_s: When its newest attempt without an outcome was made, steady clock.
@@ -47,8 +49,8 @@ class Job:
     """
 
     __slots__ = (
-        "attempt", "chain", "copy_ms", "deferred", "due_s", "holds_recipient", "home", "hops", "message", "order",
-        "places", "priority", "reason", "spent", "stage", "trace", "unknown", "unknown_attempt_ms",
+        "attempt", "chain", "copy_ms", "copy_turn", "deferred", "due_s", "holds_recipient", "home", "hops", "message",
+        "order", "places", "priority", "reason", "spent", "stage", "trace", "unknown", "unknown_attempt_ms",
         "unknown_since_s", "written_s",
     )  # fmt: skip
 
@@ -67,12 +69,19 @@ class Job:
         self.deferred = False
         self.holds_recipient = False
         self.copy_ms = 0
+        self.copy_turn: asyncio.Lock | None = None
         self.reason = ""
         self.trace: bytes | None = None
         self.written_s = 0.0
         self.unknown_since_s = 0.0
         self.unknown_attempt_ms = 0
         self.chain: Chain | None = None
+
+    def turn(self) -> asyncio.Lock:
+        """Who holds it may write a copy: the newest by broker time counts, so it has to be the last one decided."""
+        if self.copy_turn is None:
+            self.copy_turn = asyncio.Lock()
+        return self.copy_turn
 
     @property
     def goes_to_gate(self) -> bool:

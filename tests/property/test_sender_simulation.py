@@ -17,6 +17,7 @@ FOUND = {
     "event_of_a_late_answer_was_dropped": 60067,
     "pair_limit_crashed_the_process": 30014,
     "sent_again_without_a_look_at_the_statuses": 30276,
+    "slow_copy_undid_a_later_wait": 631,
 }
 """Seeds whose runs broke a promise until what the name says was mended."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from pipeline.clock import rfc3339
 from pipeline.records.returning import Returning, read_returning
+from pipeline.sender.context import Context
 from pipeline.sender.jobs import Job, Stage
 from pipeline.sender.lane import Lane
 from pipeline.sender.posting import Posting
+from pipeline.streams.delivery import Receipt
 from pipeline.streams.topics import DELAYED
 from pipeline.whatsapp.client import Answer
 from tests.support.sender_kafka import BASE_MS, Stored
@@ -243,3 +246,33 @@ def test_who_goes_to_the_gate_when_it_is_due(bench: Make, via_gate: bool, unknow
     copied(world, via_gate=via_gate, unknown=unknown, attempt=1)
     assert lane.jobs["r-1"].goes_to_gate is goes
     assert ("r-1" in lane.parked) is goes
+
+
+def test_a_slow_copy_does_not_undo_what_was_decided_after_it(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hop that Kafka is slow to store, a refusal meanwhile: the newest copy on Kafka is that of the refusal."""
+    world = bench()
+    lane = world.opened()
+    matured = copied(world, due_ms=BASE_MS)
+    one = lane.jobs["r-1"]
+    posting = Posting(world.ctx, world.finish, world.scheduling)
+    write, stored = Context.write, asyncio.Event()
+
+    async def slow(ctx: Context, lane: Lane, topic: str, *rest: Any, **more: Any) -> Receipt:
+        if topic == "delayed-retry":
+            await stored.wait()
+        return await write(ctx, lane, topic, *rest, **more)
+
+    monkeypatch.setattr(Context, "write", slow)
+
+    async def both() -> None:
+        hop = asyncio.ensure_future(world.finish.hop(lane, one, one.places[0]))
+        await asyncio.sleep(0)
+        off = asyncio.ensure_future(posting.put_off(lane, one, "marketing_limit", BASE_MS + 30 * HOUR_MS))
+        await asyncio.sleep(1.0)
+        stored.set()
+        await asyncio.gather(hop, off)
+
+    world.run(both())
+    copies = [copy for topic in DELAYED for copy in world.kafka.log(topic) if copy.json() != matured.json()]
+    assert max(copies, key=lambda copy: copy.timestamp()[1]).json()["reason"] == "marketing_limit"
+    assert {copy.json()["reason"] for copy in copies} == {"throttled", "marketing_limit"}

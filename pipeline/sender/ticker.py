@@ -13,12 +13,12 @@ from pipeline.logs import Repeats
 from pipeline.sender.context import Context
 from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.evidence import LOOK_BACK_MS
+from pipeline.sender.figures import Figures
 from pipeline.sender.halts import Halts
 from pipeline.sender.handover import Handover
 from pipeline.sender.lane import Lane
 from pipeline.sender.quality import Quality
 from pipeline.sender.unknown import Unknowns
-from pipeline.throttle.priority import PRIORITIES
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,7 @@ class Ticker:
         self._ctx, self._dispatch, self._unknowns = ctx, dispatch, unknowns
         self._handover, self._health = handover, health
         self._halts = Halts(ctx)
+        self._figures = Figures(ctx.metrics, dispatch.stop_reasons)
         self._quality = Quality(ctx)
         self._repeats = Repeats()
         self._progress = (-1, ctx.steady_s())
@@ -56,9 +57,12 @@ class Ticker:
             await asyncio.sleep(TICK_S)
             count += 1
             self._ctx.optouts.beat(self._ctx.steady_s())
-            for lane in list(self._ctx.lanes.values()):
-                if lane.is_open and not lane.draining:
+            lanes = [lane for lane in self._ctx.lanes.values() if lane.is_open and not lane.draining]
+            for lane in lanes:
+                if lane.is_open and not lane.draining:  # still, after what was awaited for others
                     await self._tick(lane, count)
+            if count % FIGURES_EVERY == 0:
+                self._figures.show(lanes, self._ctx.steady_s(), self._ctx.unix_ms())
             if count % UNKNOWN_EVERY == 0:
                 self._unknowns.release_if_idle()
             if count % FIGURES_EVERY == 0:
@@ -76,7 +80,6 @@ class Ticker:
                 if self._repeats.pass_now("unknown", self._ctx.steady_s()) is not None:
                     log.warning("evidence_waits_for_kafka", lane=lane.key, error=str(exc))
         if count % FIGURES_EVERY == 0:
-            self._figures(lane)
             self._ctx.preflight.tell_override(lane.number, self._ctx.unix_ms())
         if count % SWEEP_EVERY == 0:
             self._dispatch.sweep(lane)
@@ -88,19 +91,6 @@ class Ticker:
             if doubt_ms is not None:  # statuses read as evidence are told apart by the message ids that are known
                 before_ms = min(before_ms, doubt_ms - LOOK_BACK_MS)
             lane.ledger.forget_older(before_ms, frozenset(one for _, one in lane.finished))
-
-    def _figures(self, lane: Lane) -> None:
-        metrics, now_s, now_ms = self._ctx.metrics, self._ctx.steady_s(), self._ctx.unix_ms()
-        reasons = self._dispatch.stop_reasons(lane)
-        metrics.show_stops(lane.number, reasons)
-        metrics.bucket_tokens.labels(lane.number).set(lane.bucket.tokens(now_s))
-        rate = 0.0 if reasons else lane.bucket.limit.rate_per_s
-        metrics.rate_limit_per_second.labels(lane.number).set(rate)
-        for name, backlog, oldest_ms in zip(PRIORITIES, lane.backlog, lane.oldest_source_ms(), strict=True):
-            metrics.ready_backlog.labels(lane.number, name).set(backlog)
-            age_s = max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else 0.0
-            metrics.oldest_ready_seconds.labels(lane.number, name).set(age_s)
-        metrics.seconds_to_drain.labels(lane.number).set(len(lane.jobs) / lane.limit.rate_per_s)
 
     def _watch(self) -> None:
         """Nothing settled although something may go: the process is stuck, whatever it looks like."""

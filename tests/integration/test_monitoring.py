@@ -36,7 +36,7 @@ UNEVENTFUL = {
     ("sender", "Rate against limit"), ("sender", "From arrival to first POST"), ("sender", "Throttles"),
     ("sender", "Deferrals"), ("sender", "Unknown outcomes"), ("ingress-and-consent", "Undelivered, by code"),
     ("ingress-and-consent", "Unsent, by reason"), ("ingress-and-consent", "Statuses"),
-    ("ingress-and-consent", "Opt-outs by way"), ("ingress-and-consent", "Opt-outs by opt-in method"),
+    ("ingress-and-consent", "Opt-outs by way"), ("ingress-and-consent", "Opt-outs and failures by opt-in method"),
 }  # fmt: skip
 """Panels that may be empty where nothing was sent yet: their counters begin with the first event."""
 

@@ -39,6 +39,7 @@ class GoodLine(NamedTuple):
 
     recipient: str
     raw: bytes
+    line: int
 
 
 class RefusedLine(NamedTuple):
@@ -155,6 +156,7 @@ class Rows:
         rules: What each update is judged by.
         advance: Told bytes read and the file's size.
         columns: What the file calls its columns, and what it leaves out.
+        after: Lines up to this one are passed over: they were read before.
 
     Attributes:
         refused: The first `MAX_REFUSED_KEPT` refused lines.
@@ -165,8 +167,14 @@ class Rows:
     """
 
     def __init__(
-        self, file: Path, rules: UpdateRules, advance: Callable[[int, int], None], columns: Columns = AS_THEY_ARE
+        self,
+        file: Path,
+        rules: UpdateRules,
+        advance: Callable[[int, int], None],
+        columns: Columns = AS_THEY_ARE,
+        after: int = 0,
     ) -> None:
+        self._after = after
         self._columns = columns
         self.refused: list[RefusedLine] = []
         self.refused_count = 0
@@ -181,6 +189,8 @@ class Rows:
 
     def __iter__(self) -> Iterator[GoodLine]:
         for number, columns in self._lines():
+            if number <= self._after:
+                continue
             try:
                 update, raw = update_record(update_of(columns), self._rules)
             except ContractError as exc:
@@ -188,9 +198,11 @@ class Rows:
             except TypeError:  # orjson's, of a surrogate
                 self._refuse(number, "holds text that is not UTF-8")
             else:
-                yield GoodLine(update.recipient, raw)
+                yield GoodLine(update.recipient, raw, number)
 
     def _refuse(self, number: int, reason: str) -> None:
+        if number <= self._after:
+            return
         self.refused_count += 1
         if len(self.refused) < MAX_REFUSED_KEPT:
             self.refused.append(RefusedLine(number, reason))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import click
 from pipeline.cli.app import with_settings
 from pipeline.cli.consent_columns import columns_of
 from pipeline.cli.consent_file import RefusedLine, Rows, rules_of
+from pipeline.cli.import_journal import ImportJournal, Reached
 from pipeline.cli.output import SlowProgress, json_document, line, note, table
 from pipeline.cli.reading import open_reader
 from pipeline.cli.writing import Outgoing, write_all
@@ -21,6 +23,8 @@ from pipeline.records.codec import headers_for
 UPDATES = "consent-updates"
 UPDATE_SCHEMA = "consent-update/1"
 MAX_REFUSED_SHOWN = 100
+PIECE_ROWS = 20_000
+"""So many are on Kafka before the journal says so: what a cut-off import writes twice at most."""
 
 
 @click.command("import")
@@ -31,6 +35,7 @@ MAX_REFUSED_SHOWN = 100
 @click.option("--default", "defaults", multiple=True, metavar="COLUMN=VALUE", help="Where a line has none. Repeatable.")
 @click.option("--ignore-unknown", is_flag=True, help="Pass over columns that are not known.")
 @click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
+@click.option("--restart", is_flag=True, help="Begin anew, also if an earlier import of this file was cut short.")
 @click.option("--json", "is_json", is_flag=True, help="Summary and refused lines as JSON.")
 @with_settings
 def import_(
@@ -40,6 +45,7 @@ def import_(
     defaults: tuple[str, ...],
     ignore_unknown: bool,
     dry_run: bool,
+    restart: bool,
     is_json: bool,
 ) -> int:
     """Import grants from a .csv or .jsonl file.
@@ -47,7 +53,8 @@ def import_(
     Columns: recipient, business, categories, purposes, at, expires_at, method, source, text, reference; lists in CSV
     are separated by ";". An optional column action takes grant (default) or revoke. The update's id is made from the
     line's content: importing a file twice changes nothing. Refused lines are listed with their number; exits 65 if
-    there are any, after all the others have been written. An import that was cut short is simply run again.
+    there are any, after all the others have been written. An import that was cut short and is run again goes on where
+    it stopped (--restart: from the beginning).
 
     \b
     Example, for a file with the columns phone and signed_up:
@@ -57,16 +64,35 @@ def import_(
     columns = columns_of(mapped, defaults, ignores_unknown=ignore_unknown)
     rules = rules_of(settings, unix_ms())
     with SlowProgress("importing" if not dry_run else "checking") as progress:
-        rows = Rows(file, rules, progress.update, columns)
         if dry_run:
+            rows = Rows(file, rules, progress.update, columns)
             written = sum(1 for _ in rows)
         else:
-            with open_reader(settings) as reader:
-                reader.partitions(UPDATES)
-            headers = headers_for(UPDATE_SCHEMA)
-            written = write_all(settings, (Outgoing(UPDATES, row.recipient, row.raw, headers) for row in rows))
+            journal = ImportJournal(settings.storage.data_dir, file, (mapped, defaults, ignore_unknown))
+            if restart:
+                journal.forget()
+            before = journal.reached()
+            if before.line:
+                note(f"goes on behind line {before.line} of an earlier import that was cut short", "wait")
+            rows = Rows(file, rules, progress.update, columns, before.line)
+            rows.refused = [RefusedLine(*one) for one in before.refused]
+            rows.refused_count = before.refused_count
+            written = _write(settings, rows, journal, before.written)
     _report(rows, written, dry_run=dry_run, is_json=is_json)
     return EXIT_NEGATIVE if rows.refused_count else EXIT_DONE
+
+
+def _write(settings: Settings, rows: Rows, journal: ImportJournal, written: int) -> int:
+    """Write the rows in pieces, noting after each how far it came; returns how many updates there are in all."""
+    with open_reader(settings) as reader:
+        reader.partitions(UPDATES)
+    headers, lines = headers_for(UPDATE_SCHEMA), iter(rows)
+    while piece := list(islice(lines, PIECE_ROWS)):
+        written += write_all(settings, (Outgoing(UPDATES, row.recipient, row.raw, headers) for row in piece))
+        refused = [(bad.line, bad.reason) for bad in rows.refused]
+        journal.save(Reached(piece[-1].line, written, rows.refused_count, refused))
+    journal.forget()
+    return written
 
 
 def _report(rows: Rows, written: int, *, dry_run: bool, is_json: bool) -> None:

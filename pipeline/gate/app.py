@@ -10,7 +10,7 @@ anything is judged, however many people stand on it, and a gate judges on top of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
@@ -22,6 +22,7 @@ from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
 from pipeline.gate.confirmation import REQUESTS
 from pipeline.gate.ends import EndsReader
+from pipeline.gate.erased import CONSENT, ErasedSweep
 from pipeline.gate.holds import Holds
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
@@ -31,7 +32,7 @@ from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.tiers import COUNTED_MS, Tiers
 from pipeline.gate.tiers import TOPIC as TIERS
-from pipeline.gate.updates import CONSENT, CONSENT_EVENTS, UpdateJudge
+from pipeline.gate.updates import CONSENT_EVENTS, UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
 from pipeline.gate.worker import Judges, Worker
@@ -45,7 +46,7 @@ from pipeline.streams.follow import Follower
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
-from pipeline.streams.topics import DELAYED, READY
+from pipeline.streams.topics import DELAYED, READY, retention_ms
 from pipeline.streams.watchdog import ReaderWatchdog
 from pipeline.whatsapp.suppression import is_suppression
 
@@ -110,6 +111,9 @@ class Gate:
         store_s = settings.kafka.session_timeout_s - 1
         self.worker = Worker(self.app, judges, self._outlets, settings.topic, self._ends.ask, metrics, store_s=store_s)
         self._remerge = Remerge(settings, self.worker, self._ends.ask, self._task)
+        self._erased = ErasedSweep(
+            settings.topic(CONSENT), retention_ms(settings, UPDATES) or 0, self._entries, self.worker, self._task
+        )
         for topic, kind in ENTRANCES.items():
             self._add_agent(topic, kind)
         self._hook()
@@ -147,6 +151,7 @@ class Gate:
     async def close(self) -> None:
         """Stop the tasks and the clients, after the app has stopped."""
         await self._remerge.stop()
+        await self._erased.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -186,6 +191,11 @@ class Gate:
 
         return View(read, applied, is_sound)
 
+    def _entries(self, partition: int, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """What the consent table holds of a partition, from a key on; Faust's own keys are among it."""
+        store = self.app.tables[CONSENT].data
+        yield from store._db_for_partition(partition).items(from_key=after)
+
     def _add_agent(self, topic: str, kind: Kind) -> None:
         accept = self.worker.accept
 
@@ -203,12 +213,13 @@ class Gate:
             if not partitions:
                 self._health.meet(RECOVERED)  # a spare has nothing to restore
             self.worker.open()
-            self._remerge.assigned(
-                sorted(tp.partition for tp in partitions if tp.topic == self._settings.topic(UPDATES))
-            )
+            own = sorted(tp.partition for tp in partitions if tp.topic == self._settings.topic(UPDATES))
+            self._remerge.assigned(own)
+            self._erased.assigned(own)
 
         async def draining(_partitions: frozenset[TP], _generation: int) -> None:
             await self._remerge.stop()
+            await self._erased.stop()
             await self.worker.drain(DRAIN_S)
 
         async def revoked(_partitions: frozenset[TP], _generation: int) -> None:
@@ -228,6 +239,7 @@ class Gate:
     async def _recovered(self) -> None:
         self._health.meet(RECOVERED)
         self._remerge.recovered()
+        self._erased.recovered()
 
     def _task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)

@@ -11,6 +11,7 @@ from pipeline.clock import parse_rfc3339_ms, rfc3339, steady_s
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.confirmation import Confirmations
+from pipeline.gate.erased import CONSENT, is_spent
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOW_SCHEMA, WINDOWS
 from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
 from pipeline.gate.people import Found, People
@@ -22,11 +23,11 @@ from pipeline.records.codec import check, decode_object, encode, require_schema,
 from pipeline.records.consent import METHODS, ConsentUpdate
 from pipeline.records.consent_rule import Merged, merge
 from pipeline.records.request import normal_recipient
+from pipeline.streams.topics import retention_ms
 from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
 
 log = structlog.get_logger(__name__)
 
-CONSENT: Final = "consent"
 CONSENT_SCHEMA: Final = "consent/1"
 CONSENT_EVENTS: Final = "consent-events"
 CONSENT_EVENT_SCHEMA: Final = "consent-event/1"
@@ -58,9 +59,12 @@ class UpdateJudge:
         self._metrics = metrics
         self._repeats = Repeats()
         self._misplaced = Misplaced(metrics)
+        self._retention_ms = retention_ms(settings, "consent-updates") or 0
 
     def apply(self, item: Item) -> list[Out]:
         """Merge one update and tell what came of it; of one that is merged again, only a change is written."""
+        if item.topic == CONSENT:
+            return self._end_marker(item)
         raw: dict[str, Any] = {}
         try:
             require_schema(item.headers, "consent-update")
@@ -111,6 +115,14 @@ class UpdateJudge:
         elif merged.changed:
             log.warning("consent_repaired", partition=partition, offset=item.offset, update_id=update.update_id)
         return outs
+
+    def _end_marker(self, item: Item) -> list[Out]:
+        """The marker of an erase of long ago goes, unless something came since the sweep saw it."""
+        partition, key = item.tp[1], item.key or b""
+        if not is_spent(self._consents.get(partition, key), item.timestamp_ms, self._retention_ms):
+            return []
+        stored = self._consents.put(partition, key, None)
+        return [Out(CONSENT, key, None, traced(CONSENT_SCHEMA, item), partition, stored)]
 
     def _forget(self, item: Item, update: ConsentUpdate, at_ms: int) -> list[Out]:
         """Tombstones for what else is stored of an erased person, unless it is newer than the erase."""

@@ -178,10 +178,17 @@ class Tail:
 
 
 def apply_foreign(ledger: LedgerState, records: list[tuple[dict[str, Any], int, int]]) -> None:
-    """Take records of other generations in, by their place in the log: an earlier settlement beats a later one."""
+    """Take records of other generations in, by their place in the log: an earlier settlement beats a later one.
+
+    Its event is told only if the later one's is not yet: of two with one id the first counts.
+    """
     for record, offset, timestamp_ms in records:
+        told = False
         if record["kind"] == "settled" and record["basis"] == "answer":
             state = ledger.of(record["request_id"])
             if state is not None and state.settled_at is not None and offset < state.settled_at:
+                told = state.event is None
                 state.settled_at = None
         ledger.apply(record, offset, timestamp_ms)
+        if told and (state := ledger.of(record["request_id"])) is not None:
+            state.event = None

@@ -18,6 +18,7 @@ FOUND = {
     "pair_limit_crashed_the_process": 30014,
     "sent_again_without_a_look_at_the_statuses": 30276,
     "slow_copy_undid_a_later_wait": 631,
+    "earlier_answer_told_a_second_event": 1043,
 }
 """Seeds whose runs broke a promise until what the name says was mended."""
 

@@ -24,6 +24,7 @@ CODES = {
 }
 JITTER_S = 0.08
 TIMEOUT_S = 10.0
+ON_THE_WAY_MS = 500  # between the last look at the ledger and the API lie the write of an attempt and the way
 
 
 class Post(NamedTuple):
@@ -95,7 +96,9 @@ class SimApi:
         told_s = min((s for _, _, s in taken if s is not None), default=None)
         if told_s is not None and told_s < world.now_s - 3.0:
             world.violate("accepted-twice-despite-evidence", post.request_id)
-        elif post.request_id in world.settled_accepted_ms:
+            return
+        settled_ms = world.settled_accepted_ms.get(post.request_id)
+        if settled_ms is not None and settled_ms < world.kafka.broker_ms() - ON_THE_WAY_MS:
             world.violate("accepted-after-settled", post.request_id)
 
     def _status(self, post: Post, message_id: str, accepted_s: float) -> None:

@@ -106,6 +106,21 @@ def test_an_earlier_settlement_found_later_is_the_truth() -> None:
     assert known.event == {"type": "accepted"}
 
 
+def test_an_earlier_settlement_leaves_no_second_event_to_be_told() -> None:
+    """The event of the later settlement was published; the truth found afterwards is not told as a second one."""
+    state = LedgerState()
+    state.apply(record("opened", 2), 0, 0)
+    state.apply(record("settled", 2, basis="policy", outcome="failed", event={"type": "failed"}), 5, 5)
+    told = state.of("r-1")
+    assert told is not None
+    told.event = None
+    apply_foreign(state, [(record("settled", 1, basis="answer"), 3, 3)])
+    known = state.of("r-1")
+    assert known is not None
+    assert known.outcome == "accepted"
+    assert known.event is None
+
+
 def test_a_later_settlement_of_a_predecessor_is_not() -> None:
     """Behind ours in the log, even a predecessor's answer comes too late."""
     state = LedgerState()

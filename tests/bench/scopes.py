@@ -45,7 +45,7 @@ def scopes(kafka: str, folder: Path, count: int) -> Figures:
         world.api.control(spell={"kind": "429", "for_s": SPELL_S, "sender": NUMBER})
         time.sleep(SPELL_S)
         world.until_terminal(beside, timeout_s=WAIT_S)
-        rows = world.api.ledger()
+        rows = world.api.messages()
         is_ordered = _is_ordered(rows, crowds[0])
     in_spell = [row for row in rows if began_ns <= row["t_ns"] < began_ns + SPELL_S * 1e9]
     of_other = sum(row["sender"] == OTHER for row in in_spell)
@@ -83,7 +83,7 @@ def pair(kafka: str, folder: Path, count: int) -> Figures:
         mixed = [one for i in range(FRIEND_MESSAGES) for one in (friendly[i], *others[i * step : (i + 1) * step])]
         world.produce(mixed)
         world.until_terminal(mixed[1:] if step == 0 else others[: step * FRIEND_MESSAGES], timeout_s=WAIT_S)
-        rows, stats = world.api.ledger(), world.api.stats()["senders"][NUMBER]
+        rows, stats = world.api.messages(), world.api.stats()["senders"][NUMBER]
     taken = [row for row in rows if row["accepted"]]
     seconds = (taken[-1]["t_ns"] - taken[0]["t_ns"]) / 1e9
     return {
@@ -106,7 +106,7 @@ def w3b(kafka: str, folder: Path, count: int) -> Figures:
         time.sleep(SETTLE_S)
         world.produce(requests)
         world.until_terminal(requests, timeout_s=WAIT_S)
-        rows = world.api.ledger()
+        rows = world.api.messages()
     first_ns = rows[0]["t_ns"]
     minutes: dict[int, list[bool]] = {}
     for row in rows:

@@ -45,7 +45,7 @@ def takeover(kafka: str, folder: Path, count: int) -> dict[str, float | int | st
         opened = world.said("sender", "lane_opened")
         assert opened is not None
         mib = peak_mib(pid)
-        stats, rows = world.api.stats(), world.api.ledger()
+        stats, rows = world.api.stats(), world.api.messages()
     opened_s = parse_rfc3339_ms(opened["ts"]) / 1000
     assigned_s = opened_s - opened["duration_ms"] / 1000 + steady_of_unix_s
     posted_s = (int(stats["started_monotonic_ns"]) + min(row["t_ns"] for row in rows)) / 1e9

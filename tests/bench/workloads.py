@@ -192,7 +192,7 @@ def _time_to_post(world: World, requests: list[Request], every_s: float, entranc
         time.sleep(every_s)
     world.until_terminal(requests, timeout_s=60)
     zero = int(world.api.stats()["started_monotonic_ns"])
-    posted = {row["text"]: zero + row["t_ns"] for row in world.api.ledger()}
+    posted = {row["text"]: zero + row["t_ns"] for row in world.api.messages()}
     return [(posted[name] - at) / 1e9 for name, at in written.items() if name in posted]
 
 

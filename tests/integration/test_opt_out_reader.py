@@ -14,6 +14,7 @@ import pytest
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import KafkaSettings, Settings
 from pipeline.errors import InvariantBroken
+from pipeline.sender.aliases import TOPIC as ALIASES
 from pipeline.sender.optouts import TOPIC, OptOuts
 from pipeline.streams.watchdog import ReaderWatchdog
 from tests.faults.cluster import LinkedKafka
@@ -33,7 +34,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LinkedKa
     """One broker that the reader reaches through a link of its own; everybody else goes around it."""
     folder: Path = tmp_path_factory.mktemp("linked")
     with Links() as links, LinkedKafka(folder / "kafka", links, [READER], 1) as kafka:
-        create_topics(kafka.bootstrap, {TOPIC: 3}, config={"message.timestamp.type": "LogAppendTime"})
+        create_topics(kafka.bootstrap, {TOPIC: 3, ALIASES: 3}, config={"message.timestamp.type": "LogAppendTime"})
         yield kafka, links
 
 

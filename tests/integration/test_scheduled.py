@@ -43,7 +43,7 @@ def test_a_scheduled_message_does_not_overtake_an_unread_one(world: World) -> No
     world.until(lambda: unix_ms() >= due_at_ms, "they are due", DUE_IN_S + 1)
     world.spawn("sender")
     world.until_terminal([*backlog, *before, *after], timeout_s=120)
-    posted = {row["text"]: number for number, row in enumerate(world.api.ledger())}
+    posted = {row["text"]: number for number, row in enumerate(world.api.messages())}
     assert len(posted) == len(backlog) + len(before) + len(after)
     for first, second in zip(before, after, strict=True):
         assert posted[first["request_id"]] < posted[second["request_id"]], first["to"]

@@ -25,6 +25,10 @@ class Api:
         """Every request since the start or the last reset, in arrival order."""
         return [orjson.loads(line) for line in self._call("GET", "ledger").splitlines()]
 
+    def messages(self) -> list[dict[str, Any]]:
+        """The ledger's requests to the messages endpoint: without logins and looks at a number."""
+        return [row for row in self.ledger() if row["profile"] != "other"]
+
     def stats(self) -> dict[str, Any]:
         """Counters, limits and envelopes by number, lag, spells."""
         stats: dict[str, Any] = orjson.loads(self._call("GET", "stats"))

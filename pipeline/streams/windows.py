@@ -56,10 +56,10 @@ class AckWindow:
 
     def done(self, offset: int) -> None:
         """A record is finished: everything that it caused is on Kafka. Unknown offsets change nothing."""
-        if not self._pending or offset < self._pending[0]:
-            return
-        self._finished.add(offset)
         pending, finished = self._pending, self._finished
+        if not pending or not pending[0] <= offset <= pending[-1]:
+            return
+        finished.add(offset)
         while pending and pending[0] in finished:
             first = pending.popleft()
             finished.discard(first)

@@ -48,6 +48,16 @@ def test_a_record_is_delivered_once() -> None:
     assert windows.unfinished() == 2
 
 
+def test_finishing_what_is_not_delivered_yet_is_not_remembered() -> None:
+    """A task of an older assignment finishes a record ahead of delivery: delivered here, it must be finished here."""
+    window = AckWindow()
+    window.open(0)
+    window.done(1)
+    window.open(1)
+    window.done(0)
+    assert (window.position, window.first_unfinished) == (1, 1)
+
+
 def test_finishing_twice_or_a_stranger_changes_nothing() -> None:
     """Late and unknown acknowledgements are harmless."""
     window = AckWindow()

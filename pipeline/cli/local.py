@@ -212,11 +212,13 @@ class Local:
         self._say(f"simulator  {self.simulator_url}")
 
     def _tell_simulator(self) -> None:
-        """Say who its senders are and where their webhooks go: it does not know after a start."""
+        """Say who its senders are, where webhooks go, to how many people one may write: a new one knows none of it."""
         path = self.settings.ingress.path.rstrip("/")
         url = f"http://{HOST}:{self.settings.ingress.port}{path}/{{number}}"
         templates = plan.SIMULATED_TEMPLATES
-        wanted = {**plan.credentials(self.settings), "webhook_url": url, "templates": templates}
+        wanted = {
+            **plan.credentials(self.settings), "webhook_url": url, "templates": templates, "tier": "TIER_UNLIMITED",
+        }  # fmt: skip
         self._await(lambda: self.control({"settings": wanted}) is not None, "the simulator does not answer", SIMULATOR)
 
     def _sync_templates(self) -> None:

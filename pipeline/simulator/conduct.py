@@ -21,8 +21,6 @@ WINDOW_S = 86_400.0
 WINDOWS_MAX = 1_000_000
 STOPS_MAX = 1_000_000
 RATINGS_MAX = 10_000
-TIER = "TIER_2K"
-"""The messaging limit of a portfolio that nothing was told of."""
 
 
 class Breach(NamedTuple):
@@ -47,6 +45,7 @@ class Conduct:
         self.templates = Templates(pause_s)
         self.media = Media()
         self._is_idle = True
+        self._tier = ""
         self._ratings: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._windows: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._stopped: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -54,6 +53,7 @@ class Conduct:
     def follow(self, settings: LiveSettings) -> None:
         """Go on with these settings; what they do not ask for costs a message nothing."""
         self.templates.register(settings.templates)
+        self._tier = settings.tier
         self._is_idle = not (
             settings.phones or settings.strict_templates or settings.strict_media or settings.windows != "off"
         )
@@ -65,7 +65,7 @@ class Conduct:
         self._windows.clear()
         self._stopped.clear()
 
-    def rate(self, number: str, quality: str, tier: str = TIER) -> None:
+    def rate(self, number: str, quality: str, tier: str) -> None:
         """Let a number have another quality rating, and another messaging limit."""
         self._ratings[number] = quality, tier
         if len(self._ratings) > RATINGS_MAX:
@@ -73,11 +73,11 @@ class Conduct:
 
     def rating(self, number: str) -> str:
         """The quality rating of a number."""
-        return self._ratings.get(number, ("GREEN", TIER))[0]
+        return self._ratings.get(number, ("GREEN", self._tier))[0]
 
     def tier(self, number: str) -> str:
         """The messaging limit of a number's portfolio."""
-        return self._ratings.get(number, ("GREEN", TIER))[1]
+        return self._ratings.get(number, ("GREEN", self._tier))[1]
 
     def hear(self, number: str, person: str, now_s: float) -> None:
         """A person wrote to a number: the window between them is open for 24 h."""

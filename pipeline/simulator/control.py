@@ -7,7 +7,18 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.simulator.inbound import Inbound
-from pipeline.simulator.parts import Category, Closed, Code, Digits, ForcedError, Name, Seconds, SpellSettings, UserId
+from pipeline.simulator.parts import (
+    Category,
+    Closed,
+    Code,
+    Digits,
+    ForcedError,
+    Name,
+    Seconds,
+    SpellSettings,
+    TierName,
+    UserId,
+)
 from pipeline.simulator.settings import LiveSettings
 from pipeline.simulator.templates import Quality, TemplateStatus
 
@@ -53,7 +64,7 @@ class NumberEvent(Closed):
     number: Name
     event: Literal["ONBOARDING", "THROUGHPUT_UPGRADE", "UPGRADE", "DOWNGRADE", "FLAGGED", "UNFLAGGED"]
     quality: Literal["GREEN", "YELLOW", "RED", "UNKNOWN", "NA"] | None = None
-    tier: str = Field(default="TIER_2K", pattern=r"^TIER_[A-Z0-9_]{1,20}$")
+    tier: TierName = "TIER_2K"
 
 
 class Upgrade(Closed):

@@ -23,6 +23,7 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 Code = Annotated[int, Field(ge=0, le=CODE_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Digits = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
+TierName = Annotated[str, Field(pattern=r"^TIER_[A-Z0-9_]{1,20}$")]
 UserId = Annotated[str, Field(pattern=r"^[A-Z]{2}\.[A-Za-z0-9.]{1,140}$")]
 
 

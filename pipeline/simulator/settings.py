@@ -24,6 +24,7 @@ from pipeline.simulator.parts import (
     Seconds,
     SpellSettings,
     TemplateSettings,
+    TierName,
     WindowLimit,
 )
 from pipeline.simulator.settings_webhooks import StatusSettings, WebhookSettings
@@ -104,6 +105,7 @@ class LiveSettings(LimitSettings, StatusSettings, WebhookSettings):
         phones: Number → its own phone (digits): shown in webhooks, and not to be written to (131021).
         force: Recipient (digits) → the error that its messages meet.
         scripts: Recipients with a sequence of outcomes; the first that fits counts.
+        tier: The messaging limit of a number that no `quality` event was told of.
         strict: Whether bodies are judged in every detail; False = only what the simulator needs of them.
         strict_media: Whether a media id must have been uploaded here.
         strict_templates: Whether a template must be one of `templates`.
@@ -124,6 +126,7 @@ class LiveSettings(LimitSettings, StatusSettings, WebhookSettings):
     phones: dict[str, Digits] = Field(default={}, max_length=10_000)
     force: dict[str, ForcedError] = Field(default={}, max_length=100_000)
     scripts: tuple[Script, ...] = Field(default=(), max_length=SCRIPTS_MAX)
+    tier: TierName = "TIER_2K"
     strict: bool = True
     strict_media: bool = False
     strict_templates: bool = False

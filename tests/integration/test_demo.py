@@ -91,13 +91,13 @@ def _started(data_dir: Path, *args: str, env: Mapping[str, str] | None = None) -
 
 
 def test_demo_adds_up_and_can_be_run_again_and_ended_at_any_time(tmp_path: Path) -> None:
-    """A demo ends with books that balance; a second one in the same folder starts, and Ctrl-C ends all of it."""
-    with _started(tmp_path, "demo", "--messages", "300") as running:
+    """README's demo ends with books that balance; a second one in the same folder starts, and Ctrl-C ends all of it."""
+    with _started(tmp_path, "demo") as running:
         running.wait_for("ready ")
         running.descendants()
         code = running.end(DEMO_TIMEOUT_S)
         assert code == 0, running.text
-        assert "300 = " in running.text
+        assert "4,000 = " in running.text
         assert "(adds up)" in running.text
         for promise in PROMISES:
             assert f"\n{promise}: 0\n" in running.text, running.text

@@ -61,7 +61,7 @@ async def test_360dialog_profile(start: Start) -> None:
 @pytest.mark.parametrize(
     ("profile", "path", "told"),
     [
-        ("cloud", "/v24.0", ("GREEN", "TIER_2K", "STANDARD", None)),
+        ("cloud", "/v24.0", ("GREEN", "TIER_10K", "STANDARD", None)),
         ("360dialog", "", (None, None, None, "can_send_message: AVAILABLE")),
         ("v1", "", (None, None, None, "gateway: connected")),
     ],
@@ -70,7 +70,7 @@ async def test_a_number_is_looked_at_with_its_token(
     start: Start, profile: str, path: str, told: tuple[str | None, ...]
 ) -> None:
     """Each profile has a look at the number for the right token, and refuses a wrong one as the API does."""
-    api = await start(tokens=["right"])
+    api = await start(tokens=["right"], tier="TIER_10K")
     async with Client() as client:
 
         async def look(token: str) -> Seen:

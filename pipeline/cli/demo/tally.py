@@ -57,7 +57,7 @@ class Tally:
         self.ends: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
-        self.deferred = 0
+        self.deferred: Counter[str] = Counter()
         self.consents = 0
         self.stops = 0
 
@@ -117,15 +117,16 @@ class Tally:
             self._queued[key] = event["priority"]
             number.waiting[event["priority"]] += 1
         elif kind == "deferred":
-            self.deferred += 1
+            self.deferred[event["reason"]] += 1
         elif kind in TERMINAL or kind == "duplicate":
             self.ends[kind] += 1
             if event["reason"] is not None:
                 self.reasons[event["reason"]] += 1
-            priority = self._queued.get(key) if kind in TERMINAL else None
-            if priority:
-                number.waiting[priority] -= 1
-                self._queued[key] = ""
+            priority = self._queued.get(key)
+            if kind in TERMINAL:
+                self._queued[key] = ""  # its `queued`, from another process, may come after this
+                if priority:
+                    number.waiting[priority] -= 1
             if kind == "accepted":
                 number.accepted += 1
                 number.recent.append(parse_rfc3339_ms(event["at"]))

@@ -95,9 +95,9 @@ class View:
     def campaign(self, tally: Tally, total: int, elapsed_s: float) -> None:
         """How the campaign goes."""
         if self._live is not None:
-            self._live.update(Group(Text(self._headline(tally, total, elapsed_s)), self._table(tally)))
+            self._live.update(Group(Text(self.headline(tally, total, elapsed_s)), self._table(tally)))
         elif self._is_due():
-            line(self._headline(tally, total, elapsed_s))
+            line(self.headline(tally, total, elapsed_s))
             for number in self._limits:
                 name, rate, backlog, halted = self._cells(number, tally.numbers.get(number, NumberTally()))
                 line(f"  {name}  {rate}; backlog {backlog}; halted: {halted}")
@@ -110,13 +110,16 @@ class View:
         return True
 
     @staticmethod
-    def _headline(tally: Tally, total: int, elapsed_s: float) -> str:
+    def headline(tally: Tally, total: int, elapsed_s: float) -> str:
+        """The campaign in one line: how much has ended and how, and what messages were put off for."""
         ends = tally.ends
         refused = ends["rejected"] + ends["failed"] + ends["expired"]
+        why = ", ".join(f"{count:,} {reason}" for reason, count in tally.deferred.most_common())
         return (
             f"{elapsed_s:4.0f} s  {bar(tally.ended / total)} {tally.ended:,} of {total:,} ended: {ends['accepted']:,}"
             f" accepted, {refused:,} refused or expired, {ends['dead-letter']} dead-lettered, {ends['duplicate']}"
-            f" duplicate; {tally.deferred:,} deferrals, {tally.statuses_received:,} statuses, {tally.stops} STOP"
+            f" duplicate; {tally.deferred.total():,} deferrals{why and f' ({why})'},"
+            f" {tally.statuses_received:,} statuses, {tally.stops} STOP"
         )
 
     def _table(self, tally: Tally) -> Table:

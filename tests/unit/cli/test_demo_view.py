@@ -60,6 +60,22 @@ def test_tally_follows_a_message_to_its_end() -> None:
     assert tally.ended == 1
 
 
+def test_message_that_ended_waits_no_more_whenever_its_queued_is_heard() -> None:
+    """Gate and sender write apart: the end may be read before the beginning."""
+    tally = Tally(TAG)
+    tally.take_outbound(_events(f"{TAG}1", "accepted", "queued"))
+    assert tally.numbers[V1_NUMBER].waiting.total() == 0
+
+
+def test_headline_tells_why_messages_were_put_off() -> None:
+    """Somebody who waits reads what for."""
+    tally = Tally(TAG)
+    tally.take_outbound(_events(f"{TAG}1", "deferred", reason="tier_exhausted"))
+    tally.take_outbound(_events(f"{TAG}2", "deferred", reason="throttled"))
+    tally.take_outbound(_events(f"{TAG}3", "deferred", reason="throttled"))
+    assert "; 3 deferrals (2 throttled, 1 tier_exhausted), " in View.headline(tally, 3, 1.0)
+
+
 def test_tally_leaves_other_runs_out() -> None:
     """Records of somebody else are not counted."""
     tally = Tally(TAG)

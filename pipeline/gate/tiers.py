@@ -15,6 +15,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -92,7 +93,7 @@ class Tiers:
         self._people = 0
         self._repeats = Repeats()
         for name in self._sources:
-            metrics.watch(metrics.tier_used_ratio, lambda name=name: self.used_ratio(name, unix_ms()), name)  # type: ignore[misc]
+            metrics.watch(metrics.tier_used_ratio, partial(self._used_now, name), name)
 
     # -- tiers -------------------------------------------------------------------------------------------------------
     def is_limited(self, number: str) -> bool:
@@ -107,6 +108,9 @@ class Tiers:
             return math.nan
         used = sum(len(self._ring(portfolio, partition, now_ms)) for partition in range(self._partitions))
         return used / people
+
+    def _used_now(self, portfolio: str) -> float:
+        return self.used_ratio(portfolio, unix_ms())
 
     def _people_of(self, portfolio: str) -> float | None:
         if self._as_of != self._account.changes:

@@ -7,6 +7,7 @@ PipelineError
 ├── RecordError          this record can never be processed → dead letter
 │   ├── DecodeError      not JSON, not UTF-8, too large, too deep
 │   └── ContractError    JSON, but not the schema; carries the list of what is wrong
+├── WrongRequest         what an operator asks for cannot be; exit 64; names it and what would be right
 ├── NotSent              a POST ended before a byte of it left → free to try again
 ├── OutcomeUnknown       the request left, no answer came → may have been taken
 ├── AssignmentLost       the partition is no longer ours: drop work, commit nothing
@@ -89,6 +90,15 @@ class ContractError(RecordError):
     def __init__(self, problems: Sequence[str], code: str = "contract") -> None:
         super().__init__(code, "; ".join(problems))
         self.problems = tuple(problems)
+
+
+class WrongRequest(PipelineError):
+    """What an operator asks for cannot be: there is no such number, campaign, record.
+
+    Operator action: ask for what the message names.
+    """
+
+    exit_code = EXIT_USAGE
 
 
 class NotSent(PipelineError):

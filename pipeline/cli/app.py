@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from pipeline.config import KafkaSettings, Settings, load
+from pipeline.operations.acts import Actor
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)", re.ASCII)
@@ -42,6 +44,14 @@ def with_settings(command: Callable[..., int]) -> Callable[..., int]:
         return command(quiet(load_settings(click.get_current_context())), **options)
 
     return call
+
+
+def shell_user() -> Actor:
+    """Whoever runs the command, by login name; `unknown` where the system has none."""
+    try:
+        return Actor(getpass.getuser(), "cli")
+    except (KeyError, OSError):
+        return Actor("unknown", "cli")
 
 
 def duration_ms(text: str) -> int:

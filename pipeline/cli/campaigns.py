@@ -6,76 +6,23 @@ The word goes to `account-state`; gates and senders follow it within a second. C
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import click
 
-from pipeline.cli.account import account_states
-from pipeline.cli.app import DURATION, with_settings
-from pipeline.cli.audit import actor_name, audit
+from pipeline.cli.app import DURATION, shell_user, with_settings
 from pipeline.cli.output import Cell, SlowProgress, clock_time, json_document, line, note, table
-from pipeline.cli.reading import Reader, decoded, open_reader
-from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import rfc3339, unix_ms
 from pipeline.config import Settings
-from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
-from pipeline.records.account import SCHEMA
-from pipeline.records.codec import encode, headers_for
-from pipeline.records.reasons import TERMINAL
+from pipeline.errors import EXIT_DONE
+from pipeline.operations.account import account_states
+from pipeline.operations.campaigns import Campaign, State, campaign_states, check_name, counted, set_campaign, state_of
+from pipeline.operations.reading import Reader, open_reader
+from pipeline.operations.writing import perform
 
-EVENTS: Final = "outbound-events"
-ACCOUNT: Final = "account-state"
 WEEK_MS: Final = 7 * 86_400_000
-MAX_REQUESTS: Final = 5_000_000
-"""Requests of campaigns whose ends are told apart: some 500 MB. Of more, repeated events may be counted twice."""
-MAX_NAME_CHARS: Final = 64
 _SHOWN: Final = ("accepted", "rejected", "failed", "expired", "cancelled")
 _STYLES: Final = {"running": "good", "paused": "wait", "cancelled": "bad"}
-
-
-@dataclass(slots=True)
-class Campaign:
-    """What its events tell.
-
-    Attributes:
-        ends: Requests by the type of their terminal event.
-        open: Requests that were told of and have not ended.
-        first_ms: Time of its first event; `last_ms` of its last.
-    """
-
-    ends: dict[str, int] = field(default_factory=dict)
-    open: int = 0
-    first_ms: int = 0
-    last_ms: int = 0
-
-
-class Tally:
-    """Counts the events of campaigns, each request once."""
-
-    def __init__(self) -> None:
-        self.campaigns: dict[str, Campaign] = {}
-        self._ended: dict[tuple[Any, Any], bool] = {}
-
-    def add(self, event: Mapping[str, Any], at_ms: int) -> None:
-        """Take an event in; those of no campaign, and repeats, change nothing."""
-        name, kind = event.get("campaign"), event.get("type")
-        if not isinstance(name, str) or kind in ("duplicate", "undelivered"):
-            return
-        campaign = self.campaigns.setdefault(name, Campaign(first_ms=at_ms))
-        campaign.first_ms, campaign.last_ms = min(campaign.first_ms, at_ms), max(campaign.last_ms, at_ms)
-        key, ends = (event.get("number"), event.get("request_id")), kind in TERMINAL
-        known = self._ended.get(key)
-        if known or (known is False and not ends):
-            return
-        if known is None and len(self._ended) >= MAX_REQUESTS:
-            return
-        self._ended[key] = ends
-        if known is None:
-            campaign.open += 1
-        if ends:
-            campaign.open -= 1
-            campaign.ends[str(kind)] = campaign.ends.get(str(kind), 0) + 1
 
 
 @click.group()
@@ -123,7 +70,7 @@ def pause(settings: Settings, campaign: str, reason: str) -> int:
     Example:
       wapipe campaigns pause spring-sale --reason "wrong link"
     """
-    return _say(settings, campaign, "paused", "pause", reason, WEEK_MS)
+    return _say(settings, campaign, "paused", reason, WEEK_MS)
 
 
 @campaigns.command()
@@ -137,7 +84,7 @@ def resume(settings: Settings, campaign: str, reason: str) -> int:
     Example:
       wapipe campaigns resume spring-sale --reason "link corrected"
     """
-    return _say(settings, campaign, "running", "resume", reason, WEEK_MS)
+    return _say(settings, campaign, "running", reason, WEEK_MS)
 
 
 @campaigns.command()
@@ -153,60 +100,41 @@ def cancel(settings: Settings, campaign: str, reason: str, since_ms: int, yes: b
     Example:
       wapipe campaigns cancel spring-sale --reason "sold out" --yes
     """
-    return _say(settings, campaign, "cancelled", "cancel", reason, since_ms, must_ask=not yes)
+    return _say(settings, campaign, "cancelled", reason, since_ms, must_ask=not yes)
 
 
-def _say(
-    settings: Settings, name: str, state: str, verb: str, reason: str, since_ms: int, *, must_ask: bool = False
-) -> int:
-    if not 0 < len(name) <= MAX_NAME_CHARS:
-        raise click.UsageError(f"CAMPAIGN: 1 to {MAX_NAME_CHARS} characters, as in the requests")
-    now_ms = unix_ms()
+def _say(settings: Settings, name: str, state: State, reason: str, since_ms: int, *, must_ask: bool = False) -> int:
+    check_name(name)
     with open_reader(settings) as reader:
         before = _states(reader).get(name)
-        was = before["state"] if before is not None else "running"
-        if was == state:
+        if state_of(before) == state:
             since = f" since {before['at']}, by {before['by']}" if before is not None else ""
             note(f"{name} is {state} already{since}; nothing is changed")
             return EXIT_DONE
-        found = _counted(reader, now_ms - since_ms).get(name)
+        found = _counted(reader, unix_ms() - since_ms).get(name)
     if found is None and before is None:
         note(f"no message of campaign {name} was told of; `wapipe campaigns list` shows those there are", "wait")
-        if verb == "resume":
-            return EXIT_NEGATIVE
     open_count = found.open if found is not None else 0
     if must_ask:
         click.confirm(f"Cancel {name}? {open_count} of its messages are known to be open and will never go", abort=True)
-    after = {
-        "kind": "campaign", "id": name, "aspect": "campaign", "state": state, "reason": reason,
-        "at": rfc3339(unix_ms()), "by": actor_name(),
-    }  # fmt: skip
-    target = f"campaign:{name}"
-    record = Outgoing(ACCOUNT, target, encode(after), headers_for(SCHEMA))
-    write_all(settings, [record, audit(verb, target, reason=reason, before=before, after=after)])
+    act = set_campaign(shell_user(), name, state, reason=reason, before=before, now_ms=unix_ms())
+    if act is not None:
+        perform(settings, act)
     line(name, (state, _STYLES[state]), f"{open_count} of its messages are known to be open")
     return EXIT_DONE
 
 
 def _states(reader: Reader) -> dict[str, dict[str, Any]]:
-    prefix = "campaign:"
-    return {key.removeprefix(prefix): s for key, s in account_states(reader).items() if key.startswith(prefix)}
+    return campaign_states(account_states(reader))
 
 
 def _counted(reader: Reader, since_ms: int) -> dict[str, Campaign]:
-    tally = Tally()
     with SlowProgress("reading events") as progress:
-        for row in reader.to_end(EVENTS, since_ms=max(0, since_ms), advance=progress.update):
-            if b'"campaign":null' in (row.value or b""):
-                continue
-            event = decoded(row)
-            if event is not None:
-                tally.add(event, row.timestamp_ms)
-    return tally.campaigns
+        return counted(reader, since_ms, progress.update)
 
 
 def _row(name: str, found: Campaign, state: Mapping[str, Any] | None) -> tuple[Cell, ...]:
-    word = str(state["state"]) if state is not None else "running"
+    word = state_of(state)
     why = f"{state['reason']} ({state['by']}, {state['at']})" if state is not None else "-"
     times = [clock_time(at_ms) if at_ms else "-" for at_ms in (found.first_ms, found.last_ms)]
     counts = [str(found.ends.get(kind, 0)) for kind in _SHOWN]
@@ -217,7 +145,7 @@ def _as_json(name: str, found: Campaign | None, state: Mapping[str, Any] | None)
     known = found or Campaign()
     return {
         "campaign": name,
-        "state": state["state"] if state is not None else "running",
+        "state": state_of(state),
         "reason": state["reason"] if state is not None else None,
         "at": state["at"] if state is not None else None,
         "by": state["by"] if state is not None else None,

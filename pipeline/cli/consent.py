@@ -11,25 +11,20 @@ from typing import Any, get_args
 
 import click
 
-from pipeline.cli.app import DURATION, only, with_settings
-from pipeline.cli.audit import audit
-from pipeline.cli.consent_file import businesses_of, rules_of, update_record
+from pipeline.cli.app import DURATION, only, shell_user, with_settings
 from pipeline.cli.consent_history import history, proof, recipient_of
 from pipeline.cli.consent_import import import_
 from pipeline.cli.consent_report import report
 from pipeline.cli.output import Cell, SlowProgress, json_document, json_lines, line, note, table
-from pipeline.cli.people import person_of
-from pipeline.cli.reading import Reader, decoded, open_reader
-from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import CATEGORIES, Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, EXIT_TIMED_OUT, ContractError
-from pipeline.records.codec import headers_for
+from pipeline.operations.consent import EVENTS, UPDATES, businesses_of, change_consent, consent_of, rules_of
+from pipeline.operations.people import person_of
+from pipeline.operations.reading import Reader, decoded, open_reader
+from pipeline.operations.writing import perform
 from pipeline.records.consent import Method
-from pipeline.streams.partition import partition_of
 
-UPDATES, CONSENT, EVENTS = "consent-updates", "consent", "consent-events"
-UPDATE_SCHEMA = "consent-update/1"
 METHODS: tuple[str, ...] = get_args(Method)
 ACTORS = ("user", "business", "system")
 WAIT_MS = 10_000
@@ -167,26 +162,17 @@ def _change(settings: Settings, action: str, options: Mapping[str, Any]) -> int:
         "evidence": {name: options[name] for name in ("method", "source", "text", "reference", "actor")},
     }
     try:
-        update, raw = update_record(value, rules_of(settings, now_ms))
+        update, raw, act = change_consent(shell_user(), value, rules_of(settings, now_ms), reason=options.get("reason"))
     except ContractError as exc:
         for problem in exc.problems:
             note(problem, "bad")
         return EXIT_NEGATIVE
-    outgoing = [Outgoing(UPDATES, update.recipient, raw, headers_for(UPDATE_SCHEMA))]
-    if action != "grant":
-        scope = {
-            "update_id": update.update_id,
-            "business": business,
-            "categories": update.categories,
-            "purposes": update.purposes,
-        }
-        outgoing.append(audit(action, f"recipient:{update.recipient}", reason=options["reason"], after=scope))
     with open_reader(settings) as reader:
         reader.partitions(UPDATES)
         # The end of the answers is taken before the update is written, so that its answer cannot be missed.
         if options["wait_ms"]:
             reader.follow_from_end(EVENTS)
-        write_all(settings, outgoing)
+        perform(settings, act)
         if not options["wait_ms"]:
             line(raw.decode() if options["is_json"] else update.update_id)
             return EXIT_DONE
@@ -225,7 +211,7 @@ def show(settings: Settings, recipient: str, is_json: bool) -> int:
     person = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent") as progress:
         known = person_of(reader, [person], progress.update)
-        found, person = _consent_of(reader, known.key, progress), known.key
+        found, person = consent_of(reader, known.key, progress.update), known.key
     if is_json:
         json_document(found or {"recipient": person, "entries": [], "erased_at": None, "updated_at": None})
         return EXIT_DONE
@@ -240,16 +226,6 @@ def show(settings: Settings, recipient: str, is_json: bool) -> int:
     else:
         note(f"no consent is on record for {person}: nothing but answers in an open window is sent", "wait")
     return EXIT_DONE
-
-
-def _consent_of(reader: Reader, person: str, progress: SlowProgress) -> dict[str, Any] | None:
-    key = person.encode()
-    partition = partition_of(person, reader.partitions(CONSENT))
-    found = None
-    for row in reader.to_end(CONSENT, partitions=[partition], advance=progress.update):
-        if row.key == key:
-            found = decoded(row)
-    return found
 
 
 def _entry_row(entry: Mapping[str, Any]) -> tuple[Cell, ...]:

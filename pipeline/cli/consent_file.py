@@ -1,14 +1,13 @@
 """From lines of a .csv or .jsonl file to consent-update/1 records, or to a line number and a reason. No Kafka.
 
-`update_record` is pure; `Rows` reads its file as it is iterated and holds a bounded number of refusals.
+`Rows` reads its file as it is iterated and holds a bounded number of refusals.
 """
 
 from __future__ import annotations
 
 import csv
 from codecs import BOM_UTF8
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,22 +15,14 @@ import click
 import orjson
 
 from pipeline.cli.consent_columns import AS_THEY_ARE, COLUMNS, KNOWN, Columns
-from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
-from pipeline.records.codec import MAX_RECORD_BYTES, check, decode_object, stable_id
-from pipeline.records.consent import ConsentUpdate, RefusalReason
-from pipeline.records.consent_rule import AHEAD_MAX_MS
+from pipeline.operations.consent import UpdateRules, update_record
+from pipeline.records.codec import MAX_RECORD_BYTES, decode_object, stable_id
 
 REQUIRED = ("recipient", "business", "categories", "at", "method", "source")
 ACTIONS = ("grant", "revoke")
 LIST_SEPARATOR = ";"
 MAX_REFUSED_KEPT = 10_000
-_SENTENCES: Mapping[RefusalReason, str] = {
-    "evidence_missing": "evidence_missing: a grant needs method and source (and text, if policy.require_evidence_text)",
-    "not_active": "not_active: only an opt-in by the user's own act counts (actor user)",
-    "unknown_business": "unknown_business: not configured; there are: {}",
-    "at_in_future": "at_in_future: at lies ahead",
-}
 
 
 class GoodLine(NamedTuple):
@@ -47,68 +38,6 @@ class RefusedLine(NamedTuple):
 
     line: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateRules:
-    """What the gate will judge an update by, as far as it is known here.
-
-    Attributes:
-        businesses: Configured ones; None: not known here, any is taken.
-        needs_text: Whether a grant must carry the text that the person saw.
-        now_ms: This host's time; stands in for the broker's.
-    """
-
-    businesses: Collection[str] | None
-    needs_text: bool
-    now_ms: int
-
-
-def businesses_of(settings: Settings) -> frozenset[str]:
-    """The businesses whose numbers are configured."""
-    return frozenset(number.business for number in settings.numbers.values())
-
-
-def rules_of(settings: Settings, now_ms: int) -> UpdateRules:
-    """The rules that the gate takes from the same settings."""
-    return UpdateRules(businesses_of(settings) or None, settings.policy.require_evidence_text == "reject", now_ms)
-
-
-def update_record(value: Mapping[str, Any], rules: UpdateRules) -> tuple[ConsentUpdate, bytes]:
-    """Check an update as the gate will and write it with every field of the contract.
-
-    Returns:
-        The update, with the recipient in normal form, and its bytes.
-
-    Raises:
-        ContractError: names what is wrong.
-    """
-    update = check(ConsentUpdate, value)
-    reason = refusal_of(update, rules)
-    if reason is not None:
-        raise ContractError([_SENTENCES[reason].format(", ".join(sorted(rules.businesses or ())))])
-    if update.action == "grant" and update.expires_at is not None and update.expires_at <= update.at:
-        raise ContractError(["expires_at: is not after at"])
-    return update, update.model_dump_json().encode()
-
-
-def refusal_of(update: ConsentUpdate, rules: UpdateRules) -> RefusalReason | None:
-    """Why the gate would refuse an update, whatever it knows about the person; None: it would not.
-
-    The gate's own rule (`records/consent_rule.py`) merges as well, which a file of a million lines need not pay for.
-    """
-    if rules.businesses is not None and update.business not in rules.businesses and update.business != "*":
-        return "unknown_business"
-    if update.action != "grant":
-        return None
-    evidence = update.evidence
-    if evidence is None or evidence.method is None or evidence.source is None:
-        return "evidence_missing"
-    if rules.needs_text and not evidence.text:
-        return "evidence_missing"
-    if evidence.actor != "user":
-        return "not_active"
-    return "at_in_future" if update.at > rules.now_ms + AHEAD_MAX_MS else None
 
 
 def update_of(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from pipeline.cli.app import DURATION, with_settings
-from pipeline.cli.consent_proof import Proof, proof_of, sort_key
+from pipeline.cli.consent_proof import Proof, proof_of
 from pipeline.cli.output import Cell, SlowProgress, clean, json_document, line, note, table
-from pipeline.cli.people import person_of
-from pipeline.cli.reading import Advance, Reader, decoded, open_reader
 from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
+from pipeline.operations.consent import EVENTS, consent_events_of
+from pipeline.operations.people import person_of
+from pipeline.operations.reading import Advance, Reader, decoded, open_reader
 from pipeline.records.request import normal_recipient
-from pipeline.streams.partition import partition_of
 
-EVENTS = "consent-events"
 OUTBOUND = "outbound-events"
 ENTRANCES = ("outbound-requests-urgent", "outbound-requests")
-MAX_EVENTS = 10_000
 STYLES = {"applied": "good", "ignored_older": "wait", "refused": "bad"}
 
 
@@ -46,7 +44,7 @@ def history(settings: Settings, recipient: str, is_json: bool) -> int:
     asked = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent-events") as progress:
         person = person_of(reader, [asked], progress.update).key
-        events = events_of(reader, [person], progress.update)
+        events = consent_events_of(reader, [person], progress.update)
     if is_json:
         json_document({"recipient": person, "events": events})
     elif events:
@@ -88,7 +86,7 @@ def proof(settings: Settings, request_id: str, number: str | None, since_ms: int
         person = person_of(reader, [asked], progress.update) if asked is not None else None
         # What was said under another id before it was known whose it is stands under that id.
         ids = person.ids - set(person.numbers) | {person.key} if person is not None else ()
-        events = events_of(reader, ids, progress.update) if ids else []
+        events = consent_events_of(reader, ids, progress.update) if ids else []
     found = proof_of(requests, decisions, events)
     if is_json:
         json_document(found._asdict())
@@ -99,27 +97,6 @@ def proof(settings: Settings, request_id: str, number: str | None, since_ms: int
         note(f"nothing is known of {request_id}: {why}", "wait")
         return EXIT_NEGATIVE
     return EXIT_DONE
-
-
-def events_of(reader: Reader, ids: Collection[str], advance: Advance) -> list[dict[str, Any]]:
-    """The consent-events of a person under these ids, oldest first.
-
-    Raises:
-        UsageError: more than `MAX_EVENTS`.
-    """
-    count = reader.partitions(EVENTS)
-    keys, homes = {one.encode() for one in ids}, {partition_of(one, count) for one in ids}
-    found: dict[str, dict[str, Any]] = {}
-    for row in reader.to_end(EVENTS, partitions=homes, advance=advance):
-        if row.key not in keys:
-            continue
-        event = decoded(row)
-        if event is not None:
-            # A re-written event has the same id: it is told once.
-            found[str(event.get("event_id"))] = event
-        if len(found) > MAX_EVENTS:
-            raise click.UsageError(f"more than {MAX_EVENTS} consent-events of one person")
-    return sorted(found.values(), key=sort_key)
 
 
 def _found(reader: Reader, topic: str, is_wanted: Any, advance: Advance, since_ms: int | None) -> list[dict[str, Any]]:

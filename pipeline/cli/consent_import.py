@@ -10,18 +10,18 @@ import click
 
 from pipeline.cli.app import with_settings
 from pipeline.cli.consent_columns import columns_of
-from pipeline.cli.consent_file import RefusedLine, Rows, rules_of
+from pipeline.cli.consent_file import RefusedLine, Rows
 from pipeline.cli.import_journal import ImportJournal, Reached
 from pipeline.cli.output import SlowProgress, json_document, line, note, table
-from pipeline.cli.reading import open_reader
-from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
+from pipeline.operations.acts import Outgoing
+from pipeline.operations.consent import UPDATE_SCHEMA, UPDATES, rules_of
+from pipeline.operations.reading import open_reader
+from pipeline.operations.writing import write_all
 from pipeline.records.codec import headers_for
 
-UPDATES = "consent-updates"
-UPDATE_SCHEMA = "consent-update/1"
 MAX_REFUSED_SHOWN = 100
 PIECE_ROWS = 20_000
 """So many are on Kafka before the journal says so: what a cut-off import writes twice at most."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from pipeline.operations.consent import event_order
+
 COPY_PREFIX: Final = "alias-"
 """Begins the update ids of a gate's copies (gate/copying.py); their evidence.reference names the original."""
 
@@ -29,12 +31,6 @@ class Proof(NamedTuple):
     missing: list[str]
 
 
-def sort_key(event: Mapping[str, Any]) -> tuple[str, int]:
-    """Order of events of one person: as recorded, then as their updates lie on the topic."""
-    origin = event.get("origin") or {}
-    return str(event.get("recorded_at")), int(origin.get("offset") or 0)
-
-
 def proof_of(
     requests: Sequence[dict[str, Any]], decisions: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
 ) -> Proof:
@@ -52,14 +48,14 @@ def proof_of(
     if basis is not None:
         same = [event for event in events if event.get("update_id") == basis.get("update_id")]
         rested_on = next((event for event in same if event.get("result") == "applied"), None)
-    since = sort_key(rested_on) if rested_on is not None else (str(basis.get("at")) if basis is not None else "", -1)
+    since = event_order(rested_on) if rested_on is not None else (str(basis.get("at")) if basis is not None else "", -1)
     changes = [event for event in events if event.get("result") == "applied" and event is not rested_on]
     shown = {event.get("update_id") for event in events if event.get("result") == "applied"}
     # A gate copies a change to the person's other ids: a copy is no change of its own where the original is known.
     later = [
         event
         for event in changes
-        if basis is not None and sort_key(event) > since and not (_is_copy(event) and _origin(event) in shown)
+        if basis is not None and event_order(event) > since and not (_is_copy(event) and _origin(event) in shown)
     ]
     return Proof(
         requests[0] if requests else None, ordered, basis, rested_on, later,

@@ -9,10 +9,10 @@ import click
 from pipeline.cli.app import DURATION, with_settings
 from pipeline.cli.consent_tally import MAX_ROWS, Tally
 from pipeline.cli.output import SlowProgress, json_document, note, table
-from pipeline.cli.reading import decoded, open_reader
 from pipeline.clock import rfc3339, unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE
+from pipeline.operations.reading import decoded, open_reader
 
 MONTH_MS = 30 * 86_400_000
 

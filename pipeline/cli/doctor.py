@@ -6,21 +6,18 @@ from collections import Counter
 
 import click
 
-from pipeline.cli.account import account_states
-from pipeline.cli.app import DURATION, load_settings, quiet
-from pipeline.cli.audit import actor_name, audit
+from pipeline.cli.app import DURATION, load_settings, quiet, shell_user
 from pipeline.cli.doctor_facts import gather
 from pipeline.cli.doctor_rules import Finding, Status, diagnose
 from pipeline.cli.output import Cell, json_document, line, table
-from pipeline.cli.reading import open_reader
-from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import rfc3339, unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_CONFIG, EXIT_DONE, EXIT_NEGATIVE, EXIT_NO_BROKER, ConfigError
-from pipeline.records.account import SCHEMA
-from pipeline.records.codec import encode, headers_for
+from pipeline.operations.account import account_states
+from pipeline.operations.overrides import CHECKS, override, override_key
+from pipeline.operations.reading import open_reader
+from pipeline.operations.writing import perform
 
-CHECKS = ("webhook", "templates", "limits")
 FOR_MS = 3_600_000
 FOR_MS_MAX = 7 * 86_400_000
 UNLIFTABLE = (
@@ -102,19 +99,17 @@ def _lift(
         raise click.UsageError(f"--override needs --check ({', '.join(CHECKS)}) and --reason TEXT.")
     if not 0 < for_ms <= FOR_MS_MAX:
         raise click.UsageError("--for is more than 0 and at most 7d.")
-    key, now_ms = f"number:{number}/override", unix_ms()
+    now_ms = unix_ms()
     with open_reader(settings) as reader:
-        before = account_states(reader).get(key)
-    after = {
-        "kind": "number", "id": number, "aspect": "override", "checks": sorted(set(checks)) if lift else [],
-        "reason": reason, "until": rfc3339(now_ms + for_ms if lift else now_ms), "at": rfc3339(now_ms),
-        "by": actor_name(),
-    }  # fmt: skip
-    # The audit-event first: an override that nobody can account for must not be.
-    write_all(settings, [audit("override", f"number:{number}", reason=reason, before=before, after=after)])
-    write_all(settings, [Outgoing("account-state", key, encode(after), headers_for(SCHEMA))])
+        before = account_states(reader).get(override_key(number))
+    lifted = sorted(set(checks)) if lift else []
+    act = override(
+        shell_user(), number, checks=lifted, reason=reason, before=before, now_ms=now_ms,
+        until_ms=now_ms + for_ms if lift else now_ms,
+    )  # fmt: skip
+    perform(settings, act)
     if lift:
-        line(number, ("lifted", "wait"), ", ".join(sorted(set(checks))), f"until {after['until']}")
+        line(number, ("lifted", "wait"), ", ".join(lifted), f"until {rfc3339(now_ms + for_ms)}")
     else:
         line(number, ("withdrawn", "good"), "all checks hold again")
     return EXIT_DONE

@@ -19,14 +19,15 @@ from typing import Any, Final
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from pipeline.cli.account import account_states
 from pipeline.cli.config import secret_problems
-from pipeline.cli.reading import open_reader
-from pipeline.cli.writing import Outgoing, write_one
 from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, ConfigError, TopicsWrong
 from pipeline.health import PORTS
+from pipeline.operations.account import account_states
+from pipeline.operations.acts import Outgoing
+from pipeline.operations.reading import open_reader
+from pipeline.operations.writing import write_one
 from pipeline.secrets import token_of
 from pipeline.streams.topics import DELAYED, READY, Change, Found, admin, blocking, compare, read_broker
 from pipeline.whatsapp.client import Client, RequestFailed

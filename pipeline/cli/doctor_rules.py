@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.cli.doctor_facts import Broker, Facts, Group, Looked
 from pipeline.clock import parse_rfc3339_ms
+from pipeline.operations.overrides import override_key, override_of
 from pipeline.sender.lane import limit_of
-from pipeline.sender.preflight import override_of
 from pipeline.streams.topics import TOPICS, blocking
 from pipeline.whatsapp.look import Seen
 
@@ -133,7 +133,7 @@ def _of_number(facts: Facts, number: str) -> Iterator[Finding]:
     broker, looked = facts.broker, facts.looks[number]
     states = broker.states if isinstance(broker, Broker) else None
     seen = looked.seen if isinstance(looked, Looked) else None
-    lifted = override_of((states or {}).get(f"number:{number}/override", {}), facts.now_ms)
+    lifted = override_of((states or {}).get(override_key(number), {}), facts.now_ms)
     yield _webhook(facts, number, states, lifted)
     yield _token(facts, number, looked, states)
     if isinstance(looked, Looked) and looked.skew_s is not None:
@@ -220,7 +220,7 @@ def _quality(number: str, seen: Seen | None, states: Mapping[str, Mapping[str, A
 
 
 def _override(number: str, states: Mapping[str, Mapping[str, Any]], lifted: list[str]) -> Finding:
-    state = states[f"number:{number}/override"]
+    state = states[override_key(number)]
     found = f"{', '.join(lifted)} lifted until {state.get('until')} by {state.get('by')}: {state.get('reason')}"
     return Finding("override", number, "warn", found, f"wapipe doctor --withdraw {number}")
 

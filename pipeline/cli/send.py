@@ -9,15 +9,16 @@ from typing import Any, BinaryIO
 import click
 
 from pipeline.cli import message as building
-from pipeline.cli.account import account_states, wait_sentence
 from pipeline.cli.app import DURATION, only, with_settings
 from pipeline.cli.output import clock_time, json_document, json_lines, line, note
-from pipeline.cli.reading import Reader, decoded, open_reader
-from pipeline.cli.timeline import Step, as_json, describe, step_of
-from pipeline.cli.writing import Outgoing, write_one
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import CATEGORIES, Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, EXIT_TIMED_OUT, ContractError
+from pipeline.operations.account import account_states, wait_sentence
+from pipeline.operations.acts import Outgoing
+from pipeline.operations.reading import Reader, decoded, open_reader
+from pipeline.operations.timeline import Step, as_json, describe, step_of
+from pipeline.operations.writing import write_one
 from pipeline.records.codec import MAX_RECORD_BYTES, headers_for
 from pipeline.records.request import PRIORITIES
 

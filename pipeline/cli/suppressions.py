@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from pipeline.cli.app import with_settings
-from pipeline.cli.audit import audit
+from pipeline.cli.app import shell_user, with_settings
 from pipeline.cli.output import SlowProgress, json_lines, line, note, table
-from pipeline.cli.reading import Reader, decoded, open_reader
-from pipeline.cli.writing import Outgoing, write_all
 from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
-from pipeline.records.codec import headers_for
+from pipeline.operations.reading import open_reader
+from pipeline.operations.suppressions import lift_suppression, suppressed
+from pipeline.operations.writing import perform
 from pipeline.records.request import normal_recipient
-from pipeline.streams.partition import partition_of
-from pipeline.whatsapp.suppression import SCHEMA, holds, is_suppression
-
-TOPIC = "suppressions"
+from pipeline.whatsapp.suppression import holds
 
 
 @click.group()
@@ -33,7 +27,7 @@ def suppressions() -> None:
 def list_(settings: Settings, is_json: bool) -> int:
     """List the suppressions that hold now: a recipient, why, since when, until when."""
     with open_reader(settings) as reader, SlowProgress("reading suppressions") as progress:
-        found = _newest(reader, None, progress)
+        found = suppressed(reader, advance=progress.update)
     now_ms = unix_ms()
     held = sorted((record for record in found.values() if holds(record, now_ms)), key=lambda record: record["at"])
     if is_json:
@@ -66,28 +60,10 @@ def lift(settings: Settings, recipient: str, reason: str | None) -> int:
     except ValueError as exc:
         raise click.UsageError(f"RECIPIENT {exc}") from exc
     with open_reader(settings) as reader, SlowProgress("reading suppressions") as progress:
-        record = _newest(reader, person, progress).get(person)
-    if not holds(record, unix_ms()):
+        record = suppressed(reader, person, progress.update).get(person)
+    if record is None or not holds(record, unix_ms()):
         note(f"{person} is not suppressed; `wapipe suppressions list` shows who is", "wait")
         return EXIT_NEGATIVE
-    told = audit("lift", f"suppression:{person}", reason=reason, before=record)
-    write_all(settings, [told, Outgoing(TOPIC, person, None, headers_for(SCHEMA))])
+    perform(settings, lift_suppression(shell_user(), person, reason=reason, before=record))
     line(person, ("lifted", "good"))
     return EXIT_DONE
-
-
-def _newest(reader: Reader, person: str | None, progress: SlowProgress) -> dict[str, dict[str, Any]]:
-    """The newest readable record by recipient; of one person only, if one is named."""
-    count = reader.partitions(TOPIC)
-    partitions = None if person is None else [partition_of(person, count)]
-    found: dict[str, dict[str, Any]] = {}
-    for row in reader.to_end(TOPIC, partitions=partitions, advance=progress.update):
-        recipient = (row.key or b"").decode(errors="replace")
-        if person is not None and recipient != person:
-            continue
-        record = decoded(row) if row.value is not None else None
-        if record is not None and is_suppression(record):
-            found[recipient] = {**record, "recipient": recipient}
-        elif row.value is None:
-            found.pop(recipient, None)
-    return found

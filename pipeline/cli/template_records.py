@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.cli.template_listing import Listing
-from pipeline.cli.writing import Outgoing
 from pipeline.clock import rfc3339
+from pipeline.operations.acts import Outgoing
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.whatsapp.template_listing import Listed

@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.cli.account import account_states
-from pipeline.cli.audit import actor_name
-from pipeline.cli.reading import open_reader
+from pipeline.cli.app import shell_user
 from pipeline.cli.template_listing import Lister, Listing, ListingFailed, Source, Tell, open_session
 from pipeline.cli.template_records import changes_of
-from pipeline.cli.writing import write_all, write_one
 from pipeline.clock import steady_s
 from pipeline.config import Settings
+from pipeline.operations.reading import open_reader
+from pipeline.operations.templates import templates_of
+from pipeline.operations.writing import write_all, write_one
 from pipeline.whatsapp.template_registry import TemplateRegistry
 
 
@@ -68,11 +68,8 @@ def registry_of(settings: Settings) -> TemplateRegistry:
         BrokerUnreachable: no broker answered in time.
         TopicsWrong: there is no such topic.
     """
-    registry = TemplateRegistry()
     with open_reader(settings) as reader:
-        for key, value in account_states(reader).items():
-            registry.put(key, value)
-    return registry
+        return templates_of(reader)
 
 
 async def _read_all(sources: Sequence[Source], tell: Tell) -> list[tuple[Listing | ListingFailed, int]]:
@@ -95,7 +92,7 @@ def _written(
 ) -> Result:
     if isinstance(outcome, ListingFailed):
         return Result(source.account, source.number, str(outcome), outcome.exit_code, took_ms=took_ms)
-    changes = changes_of(outcome, registry, f"cli/{actor_name()}")
+    changes = changes_of(outcome, registry, f"cli/{shell_user().name}")
     # Step 1: all that was seen. Step 2: that this is all: who reads it knows that nothing is missing.
     write_all(settings, changes.records)
     if changes.synced is not None:

@@ -10,10 +10,10 @@ import click
 
 from pipeline.cli.app import with_settings
 from pipeline.cli.output import Cell, json_document, line, table
-from pipeline.cli.reading import CONNECT_TIMEOUT_S
 from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, TopicsWrong
+from pipeline.operations.reading import CONNECT_TIMEOUT_S
 from pipeline.streams.topics import TOPICS, Change, compare, read_broker
 from pipeline.streams.topics import apply as make
 

@@ -6,14 +6,13 @@ to. Touched only on the event loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
+from pipeline.operations.overrides import override_key, override_of
 from pipeline.sender.access import Access
 from pipeline.sender.account import AccountState
 from pipeline.whatsapp.profiles import Endpoint
@@ -88,12 +87,12 @@ class Preflight:
         return self._account.get(f"account:{self._numbers[number].account}/templates") is not None
 
     def _lifted(self, number: str, now_ms: int) -> list[str] | tuple[()]:
-        value = self._account.get(f"number:{number}/override")
+        value = self._account.get(override_key(number))
         return override_of(value, now_ms) if value is not None else ()
 
     def tell_override(self, number: str, now_ms: int) -> None:
         """Log what an operator lifted: when this process learns of it, when it changes, and when it ends."""
-        value = self._account.get(f"number:{number}/override") or {}
+        value = self._account.get(override_key(number)) or {}
         lifted = override_of(value, now_ms)
         said = (*lifted, value["until"], value.get("reason")) if lifted else None
         if said == self._said.get(number):
@@ -106,13 +105,3 @@ class Preflight:
                 "preflight_override", number=number, checks=lifted, until=value["until"], reason=value.get("reason"),
                 by=value.get("by"),
             )  # fmt: skip
-
-
-def override_of(value: Mapping[str, Any], now_ms: int) -> list[str]:
-    """The checks that an override lifts now; what cannot be read lifts nothing."""
-    checks, until = value.get("checks"), value.get("until")
-    try:
-        is_over = parse_rfc3339_ms(str(until)) <= now_ms
-    except ValueError:
-        return []
-    return [] if is_over or not isinstance(checks, list) else [str(check) for check in checks]

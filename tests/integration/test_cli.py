@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.cli.consent import UPDATES
 from pipeline.cli.main import cli
-from pipeline.cli.reading import Row, open_reader
 from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import Settings, load
 from pipeline.errors import TopicsWrong
+from pipeline.operations.consent import UPDATES
+from pipeline.operations.reading import Row, open_reader
 from pipeline.records.account import AuditEvent
 from pipeline.records.codec import check
 from pipeline.records.outbound import outbound_event

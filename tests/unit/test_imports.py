@@ -1,4 +1,4 @@
-"""Imports point one way: cli → roles → throttle, whatsapp, streams → records → config and the other basics."""
+"""Imports point one way: cli → roles → operations → throttle, whatsapp, streams → records → config and the basics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(BASICS, 0),
     "records": 1,
     **dict.fromkeys(RULES, 2),
-    **dict.fromkeys(ROLES, 3),
-    "cli": 4,
-    "__main__": 5,
+    "operations": 3,
+    **dict.fromkeys(ROLES, 4),
+    "cli": 5,
+    "__main__": 6,
 }
 EMBEDDED_MAY = frozenset({"errors", "config", "clock"})
 PURE = ("throttle", "whatsapp")
@@ -119,9 +120,12 @@ def test_records_know_no_kafka_client(path: Path) -> None:
         ("throttle/a.py", "from ..streams import topics", ["throttle/a.py:1: throttle → streams"]),
         ("records/a.py", "from pipeline.streams.topics import TOPICS", ["records/a.py:1: records → streams"]),
         ("config.py", "from pipeline.records.codec import Record", ["config.py:1: config → records"]),
+        ("operations/a.py", "from pipeline.cli.output import note", ["operations/a.py:1: operations → cli"]),
+        ("operations/a.py", "from pipeline.sender import lane", ["operations/a.py:1: operations → sender"]),
         ("sender/a.py", "from pipeline.embedded.broker import EmbeddedKafka", ["sender/a.py:1: sender → embedded"]),
         ("embedded/a.py", "from pipeline.streams.client import admin", ["embedded/a.py:1: embedded → streams"]),
         ("sender/a.py", "from . import ledger\nfrom pipeline.throttle.bucket import acquire\nimport asyncio", []),
+        ("console/a.py", "from pipeline.operations.acts import Act", []),
         ("cli/a.py", "from pipeline.gate import agents\nfrom pipeline.embedded.broker import EmbeddedKafka", []),
     ],
 )

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.cli.demo.campaign import ENTRANCE, URGENT_ENTRANCE
-from pipeline.cli.reading import Reader, Row, decoded, open_reader
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
+from pipeline.operations.reading import Reader, Row, decoded, open_reader
 
 Key = tuple[str, str]
 """A request: (number, request id)."""

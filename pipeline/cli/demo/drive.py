@@ -20,9 +20,9 @@ from pipeline.cli.demo.tally import STOP, Tally
 from pipeline.cli.demo.view import View
 from pipeline.cli.local import Local
 from pipeline.cli.local_plan import CLOUD_NUMBER, V1_NUMBER
-from pipeline.cli.reading import unreachable
 from pipeline.clock import steady_s
 from pipeline.errors import PipelineError
+from pipeline.operations.reading import unreachable
 from pipeline.records.codec import headers_for
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,8 @@ import click
 import orjson
 import pytest
 
-from pipeline.cli.consent_file import MAX_REFUSED_KEPT, Rows, UpdateRules, refusal_of, update_of, update_record
-from pipeline.clock import rfc3339
-from pipeline.errors import ContractError
-from pipeline.records.codec import check
-from pipeline.records.consent import ConsentUpdate
-from pipeline.records.consent_rule import merge
+from pipeline.cli.consent_file import MAX_REFUSED_KEPT, Rows
+from pipeline.operations.consent import UpdateRules
 
 NOW_MS = 1_795_341_600_000
 RULES = UpdateRules(frozenset({"acme"}), needs_text=False, now_ms=NOW_MS)
@@ -166,33 +161,3 @@ def test_progress_ends_at_the_files_size(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     list(Rows(file, RULES, lambda done, total: told.append((done, total))))
     assert told[-1] == (file.stat().st_size, file.stat().st_size)
-
-
-def test_local_refusals_are_the_gates_refusals() -> None:
-    """For every combination of business, action, evidence and time the command judges as the gate's rule does."""
-    methods, sources = (None, "checkbox"), (None, "x")
-    actors = (None, "user", "business")
-    seen = set()
-    for business, action, method, source, actor, text, at_ms, needs_text, known in itertools.product(
-        ("acme", "other"), ("grant", "revoke"), methods, sources, actors, (None, "t"),
-        (NOW_MS, NOW_MS + 300_001), (True, False), (None, frozenset({"acme"})),
-    ):  # fmt: skip
-        update = check(ConsentUpdate, {
-            "update_id": "u", "recipient": "15550109999", "business": business, "action": action,
-            "categories": ["utility"], "at": rfc3339(at_ms),
-            "evidence": {"method": method, "source": source, "actor": actor, "text": text},
-        })  # fmt: skip
-        reason = refusal_of(update, UpdateRules(known, needs_text, NOW_MS))
-        assert reason == merge(None, update, NOW_MS, businesses=known, needs_text=needs_text).reason
-        seen.add(reason)
-    assert seen == {None, "unknown_business", "evidence_missing", "not_active", "at_in_future"}
-
-
-def test_refusal_says_what_to_do() -> None:
-    """A refused update names the reason as the gate would, and what would be right."""
-    value = update_of({
-        "recipient": "15550109999", "business": "other", "categories": "utility", "at": rfc3339(NOW_MS),
-        "method": "checkbox", "source": "x",
-    })  # fmt: skip
-    with pytest.raises(ContractError, match="unknown_business: not configured; there are: acme"):
-        update_record(value, RULES)

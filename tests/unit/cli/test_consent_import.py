@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from pipeline.cli import consent_import
 from pipeline.cli.main import cli
-from pipeline.cli.writing import Outgoing
 from pipeline.errors import BrokerUnreachable
+from pipeline.operations.acts import Outgoing
 
 LINES = 10
 

@@ -10,9 +10,10 @@ import orjson
 import pytest
 
 from pipeline.cli.consent_columns import columns_of
-from pipeline.cli.consent_file import Rows, UpdateRules
+from pipeline.cli.consent_file import Rows
 from pipeline.cli.consent_proof import proof_of
 from pipeline.cli.consent_tally import MAX_ROWS, OTHER, Tally
+from pipeline.operations.consent import UpdateRules
 
 RULES = UpdateRules(None, needs_text=False, now_ms=1_795_341_600_000)
 DAYS = ("2026-11-20T08:00:00.000Z", "2026-11-21T08:00:00.000Z", "2026-11-22T08:00:00.000Z")

@@ -10,13 +10,13 @@ import orjson
 import pytest
 
 from pipeline.cli import doctor as command
-from pipeline.cli.account import wait_sentence
 from pipeline.cli.doctor_facts import Broker, Facts, Group, Looked
 from pipeline.cli.doctor_rules import Finding, diagnose
-from pipeline.cli.timeline import step_of
-from pipeline.cli.writing import Outgoing
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
+from pipeline.operations.account import wait_sentence
+from pipeline.operations.acts import Act
+from pipeline.operations.timeline import step_of
 from pipeline.streams.topics import Change
 from pipeline.whatsapp.look import Seen
 from tests.unit.cli.conftest import Run
@@ -260,17 +260,16 @@ class _NoReader:
 
 def test_an_override_is_audited_and_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the audit-event with before and after, then the state with checks, reason, end and author."""
-    wrote: list[Outgoing] = []
+    acts: list[Act] = []
     monkeypatch.setattr(command, "open_reader", lambda _settings: _NoReader())
     monkeypatch.setattr(command, "account_states", lambda _reader: {f"number:{NUMBER}/override": OVERRIDE})
-    monkeypatch.setattr(command, "write_all", lambda _settings, records: wrote.extend(records))
+    monkeypatch.setattr(command, "perform", lambda _settings, act: acts.append(act))
     assert run(*LIFT, "--for", "2h").exit_code == 0
     assert run("doctor", "--withdraw", NUMBER).exit_code == 0
-    assert [(record.topic, record.key) for record in wrote[1::2]] == [
-        ("account-state", f"number:{NUMBER}/override")
-    ] * 2
+    wrote = [record for act in acts for record in (act.audit, *act.records) if record is not None]
+    assert [record.key for record in wrote[1::2]] == [f"number:{NUMBER}/override"] * 2
     audited, lifted, _, withdrawn = (orjson.loads(record.value or b"") for record in wrote)
-    assert wrote[0].topic == "audit-events"
+    assert [record.topic for record in wrote] == ["audit-events", "account-state"] * 2
     assert (audited["action"], audited["before"], audited["after"]) == ("override", OVERRIDE, lifted)
     assert (lifted["checks"], lifted["reason"]) == (["templates"], "sync is down")
     assert parse_rfc3339_ms(lifted["until"]) - parse_rfc3339_ms(lifted["at"]) == 7_200_000

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.cli import template_sync, templates
 from pipeline.cli.template_listing import Listing, ListingFailed, Source, sources_of
-from pipeline.cli.writing import Outgoing
 from pipeline.config import Settings
 from pipeline.errors import ConfigError
+from pipeline.operations.acts import Outgoing
 from pipeline.whatsapp.template_listing import Listed
 from pipeline.whatsapp.template_registry import TemplateRegistry
 from tests.support.template_values import ACCOUNT, AT, BODY, DEFINED, KEY, SYNCED, definition, synced, told

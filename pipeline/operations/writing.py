@@ -1,20 +1,20 @@
-"""Writing records from a command: idempotent, acked by all in-sync replicas, Java's partitioner.
+"""Writing acts and records: idempotent, acked by all in-sync replicas, Java's partitioner.
 
-Each function runs an event loop of its own on the main thread and blocks until Kafka has everything or gave up.
+`write_act` is for a caller with a loop and a producer; each other function runs an event loop of its own and blocks
+until Kafka has everything or gave up.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.cli.reading import unreachable
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
-from pipeline.records.codec import Headers
+from pipeline.operations.acts import Act, Outgoing
+from pipeline.operations.reading import unreachable
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery, Receipt
 
@@ -23,13 +23,37 @@ BREATHE_EVERY_RECORDS = 500
 BREATHE_S = 0.005
 
 
-class Outgoing(NamedTuple):
-    """A record to write; `topic` is its name without the prefix, no `value` is a tombstone."""
+async def write_act(delivery: Delivery, settings: Settings, act: Act) -> None:
+    """Write an act, each record after Kafka has the one before it: first the audit record, then what it changes.
 
-    topic: str
-    key: str
-    value: bytes | None
-    headers: Headers
+    Args:
+        delivery: A producer of this loop.
+
+    Raises:
+        BrokerUnreachable: Kafka did not take a record in time; those before it are written.
+    """
+    try:
+        for record in (*((act.audit,) if act.audit is not None else ()), *act.records):
+            await delivery.send(settings.topic(record.topic), record.value, record.key, record.headers)
+    except KafkaException as exc:
+        raise unreachable(settings, exc) from exc
+
+
+def perform(settings: Settings, act: Act) -> None:
+    """Write an act, as `write_act` does, and wait until Kafka has all of it.
+
+    Raises:
+        BrokerUnreachable: Kafka did not take a record in time; those before it are written.
+    """
+
+    async def run() -> None:
+        delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
+        try:
+            await write_act(delivery, settings, act)
+        finally:
+            await delivery.close()
+
+    asyncio.run(run())
 
 
 def write_one(settings: Settings, record: Outgoing) -> Receipt:

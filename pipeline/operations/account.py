@@ -1,14 +1,14 @@
-"""Why a number stands still, read from `account-state`; for commands that say what a message waits for."""
+"""What `account-state` says, and why a number stands still by it: the answer to what a message waits for."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pipeline.cli.reading import Reader, decoded
-from pipeline.cli.timeline import Step, campaign_sentence, stops_of, waits_for
 from pipeline.config import Settings
-from pipeline.sender.preflight import override_of
+from pipeline.operations.overrides import override_key, override_of
+from pipeline.operations.reading import Reader, decoded
+from pipeline.operations.timeline import Step, campaign_sentence, stops_of, waits_for
 
 
 def account_states(reader: Reader) -> dict[str, dict[str, Any]]:
@@ -30,7 +30,7 @@ def wait_sentence(settings: Settings, last: Step, states: Mapping[str, Mapping[s
     if held is not None:
         return held
     number = str(last.request[0])
-    state = states.get(f"number:{number}/override", {})
+    state = states.get(override_key(number), {})
     lifted = override_of(state, now_ms)
     require_webhook = settings.policy.require_webhook and "webhook" not in lifted
     stops = stops_of(number, states, require_webhook=require_webhook, now_ms=now_ms)

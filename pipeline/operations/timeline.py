@@ -1,7 +1,4 @@
-"""The events of messages in time order and in words, and what a message waits for. Pure.
-
-Used by `trace` and `send --wait`.
-"""
+"""The events of messages in time order and in words, and what a message waits for. Pure."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Who is who, for commands: the ids of a person by `recipient-aliases`. Blocks; reads one partition per step."""
+"""Who is who: the ids of a person by `recipient-aliases`. Blocks; reads one partition per step."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import NamedTuple
 
-from pipeline.cli.reading import Advance, Reader, decoded
+from pipeline.operations.reading import Advance, Reader, decoded
 from pipeline.records.alias import MAX_HOPS, is_alias
 from pipeline.records.canonical import canonical, is_name
 from pipeline.streams.partition import partition_of

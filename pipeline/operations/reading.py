@@ -1,6 +1,6 @@
-"""Bounded reading of topics for commands: up to the end seen at the start, or on from there until a deadline.
+"""Bounded reading of topics: up to the end seen at the start, or on from there until a deadline.
 
-librdkafka consumers that get their partitions by hand and never commit; everything blocks, on the main thread.
+librdkafka consumers that get their partitions by hand and never commit; everything blocks the thread that asks.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from pipeline.cli.people import Person, person_of
-from pipeline.cli.reading import Reader, Row
+from pipeline.operations.people import Person, person_of
+from pipeline.operations.reading import Reader, Row
 from pipeline.streams.partition import partition_of
 
 PARTITIONS = 4

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.timeline import as_json, describe, in_order, step_of, stops_of, unfinished, waits_for
 from pipeline.clock import rfc3339
+from pipeline.operations.timeline import as_json, describe, in_order, step_of, stops_of, unfinished, waits_for
 from pipeline.records.outbound import outbound_event, undelivered_event
 
 NOW_MS = 1_795_341_600_000

@@ -1,0 +1,145 @@
+"""How each number stands, and an operator's hold on it.
+
+The rules are pure; `backlogs` asks Kafka and blocks: the ends of the lane topics, and what senders have committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from pipeline.clock import rfc3339
+from pipeline.config import NumberSettings, Settings
+from pipeline.errors import WrongRequest
+from pipeline.operations.acts import Act, Actor, Outgoing, audited
+from pipeline.operations.reading import CONNECT_TIMEOUT_S, unreachable
+from pipeline.operations.timeline import stops_of
+from pipeline.records.account import SCHEMA
+from pipeline.records.codec import encode, headers_for
+from pipeline.records.request import PRIORITIES
+from pipeline.streams.client import reader_conf
+from pipeline.streams.topics import DELAYED, READY
+from pipeline.whatsapp.profiles import default_limit
+
+ACCOUNT: Final = "account-state"
+
+Backlog = Mapping[str, int]
+"""Records that wait, by lane topic (without the prefix)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a number stands.
+
+    Attributes:
+        limit_per_s: Its rate by setting or profile.
+        is_still: Whether nothing of it goes; a hold on some priorities leaves the others.
+        stops: Why it stands still, or what of it does.
+        backlog: Records that wait, by priority.
+        delayed: Records that wait for a moment of their own.
+        seconds_to_drain: How long the backlog takes at the full rate; None: it does not drain.
+    """
+
+    number: str
+    business: str
+    profile: str
+    limit_per_s: float
+    is_still: bool
+    stops: tuple[str, ...]
+    backlog: Mapping[str, int]
+    delayed: int
+    seconds_to_drain: float | None
+
+
+def standing(
+    settings: Settings, number: str, states: Mapping[str, Mapping[str, Any]], backlog: Backlog, now_ms: int
+) -> Standing:
+    """How a number of the settings stands.
+
+    Args:
+        states: Newest value of each key of `account-state`.
+        backlog: Its part of what `backlogs` returns.
+        now_ms: This host's time.
+    """
+    own: NumberSettings = settings.numbers[number]
+    stops = stops_of(number, states, require_webhook=settings.policy.require_webhook, now_ms=now_ms)
+    is_partial = bool((states.get(pause_key(number)) or {}).get("priorities"))
+    limit = own.rate_per_s or default_limit(own.profile, own.api_version)[0]
+    is_still = any(not (stop.startswith("operator") and is_partial) for stop in stops)
+    waiting = sum(backlog[name] for name in READY)
+    return Standing(
+        number, own.business, own.profile, limit, is_still, tuple(stops),
+        {name.removeprefix("ready-"): backlog[name] for name in READY},
+        sum(backlog[name] for name in DELAYED),
+        None if is_still and waiting else round(waiting / limit, 1),
+    )  # fmt: skip
+
+
+def backlogs(settings: Settings) -> dict[str, dict[str, int]]:
+    """Uncommitted records by number and lane topic (without the prefix); blocks.
+
+    Raises:
+        BrokerUnreachable: no broker answered in time.
+    """
+    group = f"{settings.kafka.topic_prefix}wapipe-sender"
+    found = {number: dict.fromkeys((*READY, *DELAYED), 0) for number in settings.numbers}
+    consumer = Consumer(reader_conf(settings.kafka, **{"group.id": group}))
+    try:
+        for partition, (number, _) in settings.lanes().items():
+            places = [TopicPartition(settings.topic(name), partition) for name in found[number]]
+            for name, place in zip(found[number], consumer.committed(places, CONNECT_TIMEOUT_S), strict=True):
+                low, end = consumer.get_watermark_offsets(place, timeout=CONNECT_TIMEOUT_S)
+                found[number][name] += end - (max(place.offset, low) if place.offset >= 0 else low)
+    except KafkaException as exc:
+        raise unreachable(settings, exc) from exc
+    finally:
+        consumer.close()
+    return found
+
+
+def pause_key(number: str) -> str:
+    """Where `account-state` keeps an operator's hold on a number."""
+    return f"number:{number}/pause"
+
+
+def pause_number(
+    settings: Settings,
+    actor: Actor,
+    number: str,
+    *,
+    is_paused: bool,
+    priorities: Collection[str] = (),
+    reason: str,
+    before: Mapping[str, Any] | None,
+    now_ms: int,
+) -> Act | None:
+    """Hold what a number sends, or let it go again.
+
+    Args:
+        priorities: Hold these only; none or all of them: everything.
+        before: The hold that stands, from `account-state`.
+
+    Returns:
+        The act; None: it is so already.
+
+    Raises:
+        WrongRequest: there is no such number.
+    """
+    if number not in settings.numbers:
+        known = ", ".join(settings.numbers) or "none"
+        raise WrongRequest(f"NUMBER: {number} is not in the settings; there are: {known}")
+    some = [name for name in PRIORITIES if name in priorities] if is_paused else []
+    wanted = some if len(some) not in (0, len(PRIORITIES)) else None
+    was = bool(before and before["paused"])
+    if was == is_paused and (not is_paused or (before and before["priorities"] == wanted)):
+        return None
+    after = {
+        "kind": "number", "id": number, "aspect": "pause", "paused": is_paused, "priorities": wanted,
+        "reason": reason, "at": rfc3339(now_ms), "by": actor.name,
+    }  # fmt: skip
+    record = Outgoing(ACCOUNT, pause_key(number), encode(after), headers_for(SCHEMA))
+    verb = "pause" if is_paused else "resume"
+    return audited(actor, verb, f"number:{number}", reason=reason, before=before, after=after, records=(record,))

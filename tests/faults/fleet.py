@@ -20,7 +20,7 @@ from pipeline.embedded.layout import HOST, choose_ports
 from pipeline.embedded.processes import restart_wait_s
 from tests.faults.cluster import LinkedKafka
 from tests.faults.proxy import Links
-from tests.faults.schedule import SESSION_TIMEOUT_S, UNKNOWN_WAIT_S, WORKERS, Number
+from tests.faults.schedule import INGRESSES, SESSION_TIMEOUT_S, UNKNOWN_WAIT_S, WORKERS, Number
 from tests.support.api import Api
 from tests.support.reading import TopicReader
 from tests.support.stage import ROLE_NICENESS, ROOT, SIMULATOR, WAPIPE
@@ -95,7 +95,7 @@ class Fleet(World):
             simulator=options,
         )
         self._cluster, self._links, self._limits = kafka, links, numbers
-        self._ingress_port = choose_ports(1)[0].client
+        self._doors = {name: pair.client for name, pair in zip(INGRESSES, choose_ports(len(INGRESSES)), strict=True)}
         self._api_links: dict[str, int] = {}
         self._wanted: dict[str, Worker] = {}
         self.exits: list[Exit] = []
@@ -112,6 +112,20 @@ class Fleet(World):
         self._wanted.pop(name, None)
         if self.processes.is_running(name):
             self.processes.kill(name, signal.SIGTERM)
+
+    def take_out(self, name: str) -> None:
+        """Send webhooks to another ingress from now on, as a Service without this one among its endpoints would."""
+        (other, *_) = (one for one in self.running("ingress") if one != name)
+        self._send_webhooks_to(other)
+
+    def put_back(self, name: str) -> None:
+        """An ingress is ready: webhooks may come to it again."""
+        if name in INGRESSES:
+            self._send_webhooks_to(name)
+
+    def exit_code(self, name: str, *, since_s: float) -> int | None:
+        """How a worker ended after that time; None: it did not."""
+        return next((one.code for one in self.exits if one.name == name and one.at_s >= since_s), None)
 
     def signal(self, name: str, sig: int) -> int:
         """Send a worker a signal and go on; returns its pid."""
@@ -182,6 +196,10 @@ class Fleet(World):
         return found
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _send_webhooks_to(self, ingress: str) -> None:
+        url = f"http://{HOST}:{self._doors[ingress]}/webhook/{{number}}"
+        self.api.control(settings={"webhook_url": url})
+
     def _start(self, name: str) -> None:
         worker = self._wanted[name]
         worker.starts += 1
@@ -203,7 +221,7 @@ class Fleet(World):
                 base_url = f"http://{HOST}:{self._api_port(name)}" + ("/v24.0" if one.profile == "cloud" else "")
                 found[f"WAPIPE_NUMBERS__{number}__BASE_URL"] = base_url
         else:
-            found["WAPIPE_INGRESS__PORT"] = str(self._ingress_port)
+            found["WAPIPE_INGRESS__PORT"] = str(self._doors[name])
         return found
 
     def _api_port(self, name: str) -> int:

@@ -21,7 +21,8 @@ from typing import Any, Final
 from tests.faults.cluster import LinkedKafka
 from tests.faults.fleet import STOP_PAYLOAD, WEBHOOKS_MS, Fleet
 from tests.faults.proxy import Links
-from tests.faults.schedule import Fault, Schedule
+from tests.faults.rollout import Rollout
+from tests.faults.schedule import INGRESSES, Fault, Schedule
 from tests.support.stage import ROOT, WAPIPE
 
 ANSWER_DELAY_S: Final = 0.7
@@ -48,6 +49,7 @@ class Inflictor:
     Attributes:
         opted_out: People whose opt-out reaches Kafka whatever happens.
         refused: People for whom the API says 131050: they opt out once a message to them has met that.
+        rollout: A rolling restart, if there is one.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Inflictor:
         self._began_s = monotonic()
         self.opted_out: list[str] = []
         self.refused: list[str] = []
+        self.rollout: Rollout | None = None
         self._commands: list[subprocess.Popen[bytes]] = []
         self.done: Counter[str] = Counter()
         self.passed_over: Counter[str] = Counter()
@@ -83,6 +86,8 @@ class Inflictor:
         now_s = monotonic() - self._began_s
         if self._is_starting_brokers and self._kafka.answers():
             self.brokers_back_s, self._is_starting_brokers = monotonic(), False
+        if self.rollout is not None:
+            self.rollout.step()
         while self._ends and self._ends[0][0] <= now_s:
             _, _, fault, end = heapq.heappop(self._ends)
             end()
@@ -101,7 +106,7 @@ class Inflictor:
     @property
     def is_over(self) -> bool:
         """Whether every fault has come and gone."""
-        return not self._ahead and not self._ends
+        return not self._ahead and not self._ends and (self.rollout is None or self.rollout.is_over)
 
     def heal(self) -> None:
         """End everything at once: all processes go on, all links work, all brokers are started."""
@@ -303,6 +308,12 @@ class Inflictor:
                 self._fleet.spawn("gate", name)
 
         return come_back
+
+    def _roll(self, _fault: Fault) -> End | None:
+        workers = self._schedule.workers
+        first, *others = INGRESSES
+        self.rollout = Rollout(self._fleet, [*(one for one in workers if one not in others), first, *others])
+        return _nothing
 
     def _note(self, what: str, fault: Fault | None) -> None:
         line: dict[str, Any] = {"t_s": round(monotonic() - self._began_s, 2), "what": what}

@@ -30,7 +30,7 @@ from tests.faults.fleet import Fleet
 from tests.faults.inflict import Inflictor
 from tests.faults.load import Load, OptOutWatch, everybody
 from tests.faults.proxy import Links
-from tests.faults.schedule import GATES, NAMED, SENDERS, SESSION_TIMEOUT_S, UNKNOWN_WAIT_S, WORKERS, Schedule, make
+from tests.faults.schedule import NAMED, SESSION_TIMEOUT_S, UNKNOWN_WAIT_S, WORKERS, Schedule, make
 from tests.faults.verdict import Findings, count_by_name, find, table
 from tests.support.campaign import Request, request
 from tests.support.reading import Record
@@ -99,7 +99,7 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
         kafka = stack.enter_context(LinkedKafka(folder / "kafka", links, WORKERS, schedule.brokers))
         fleet = stack.enter_context(Fleet(kafka, links, folder, schedule.numbers, has_webhooks=schedule.has_webhooks))
         recipients = everybody()
-        _open(fleet, recipients)
+        _open(fleet, schedule.workers, recipients)
         watch = stack.enter_context(OptOutWatch(kafka.bootstrap, fleet.topic("consent-updates")))
         inflictor = Inflictor(schedule, kafka, links, fleet, recipients, folder / "faults.jsonl")
         stack.callback(inflictor.close)
@@ -140,8 +140,8 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
         return _outcome(schedule, findings, fleet, inflictor, memory, links)
 
 
-def _open(fleet: Fleet, recipients: list[str]) -> None:
-    for name in (*GATES, *SENDERS):
+def _open(fleet: Fleet, workers: Sequence[str], recipients: list[str]) -> None:
+    for name in workers:
         fleet.spawn(name.split("-")[0], name)
     fleet.ready(timeout_s=READY_TIMEOUT_S)
     fleet.grant(recipients)
@@ -222,6 +222,9 @@ def _outcome(
     schedule: Schedule, findings: Findings, fleet: Fleet, inflictor: Inflictor, memory: Memory, links: Links
 ) -> Outcome:
     problems = findings.problems(repeats_max=schedule.repeats_max, utilisation_min=schedule.utilisation_min)
+    rollout = inflictor.rollout
+    if rollout is not None:
+        problems += rollout.problems()
     growth = memory.growth()
     if schedule.watches_memory:
         problems += [f"memory of {name} +{share:.0%}" for name, share in growth.items() if share > MEMORY_GROWTH_MAX]
@@ -231,6 +234,7 @@ def _outcome(
         "faults": dict(inflictor.done), "passed_over": dict(inflictor.passed_over),
         "answers_lost": inflictor.lost_answers - links.answers_to_lose(), "opted_out": len(inflictor.opted_out),
         "exits": count_by_name(f"{one.name} {one.code}" for one in fleet.exits),
+        "rolled": rollout.figures() if rollout is not None else [],
         "memory_growth": growth, "memory_mib": memory.last_mib(),
         "proxy_lag_s": round(links.lag_max_s, 3), **findings.figures(),
     }  # fmt: skip

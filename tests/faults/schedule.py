@@ -19,7 +19,7 @@ Kind = Literal[
     "api_cut", "api_swallow", "api_slow", "lose_answers",
     "spell", "webhooks_slow", "webhooks_unruly",
     "opt_out", "opt_out_payload", "opt_out_preference", "opt_out_answer", "opt_out_status", "opt_out_command",
-    "gates_away",
+    "gates_away", "roll",
 ]  # fmt: skip
 OPT_OUTS: Final[tuple[Kind, ...]] = (
     "opt_out", "opt_out_payload", "opt_out_preference", "opt_out_answer", "opt_out_status", "opt_out_command",
@@ -31,6 +31,7 @@ GATES, SENDERS = ("gate-1", "gate-2"), ("sender-1", "sender-2", "sender-3")
 EXTRA: Final = ("sender-4", "sender-5", "gate-3")
 """Workers that a schedule may add."""
 WORKERS: Final = (*GATES, *SENDERS, *EXTRA)
+INGRESSES: Final = ("ingress", "ingress-2")
 SESSION_TIMEOUT_S: Final = 10
 UNKNOWN_WAIT_S: Final = 20
 SETTLE_S: Final = 8.0
@@ -95,6 +96,7 @@ class Schedule:
         repeats_max: Messages that may be sent twice (without webhooks nobody can tell); 0 with webhooks.
         watches_memory: Whether resident memory must stay flat.
         brokers: How many; every record is on all of them.
+        workers: Who runs from the beginning, beside the first ingress.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Schedule:
     repeats_max: int = 0
     watches_memory: bool = False
     brokers: int = 3
+    workers: tuple[str, ...] = (*GATES, *SENDERS)
 
 
 def _kill(rng: Random, at_s: float) -> list[Fault]:
@@ -247,6 +250,16 @@ def rebalances(seconds: float, seed: int) -> Schedule:
     return Schedule("rebalances", seed, seconds, tuple(faults), FULL_V1, 0.0, seconds, utilisation_min=0.93)
 
 
+def rolling(seconds: float, seed: int) -> Schedule:
+    """Two of each role are restarted one by one, while both numbers have work for their full rate all the time."""
+    workers = (*GATES, *SENDERS[:2], INGRESSES[1])
+    roll = Fault(SETTLE_S, "roll")
+    return Schedule(
+        "rolling", seed, seconds, (roll,), TWO_NUMBERS, load=1.0, backlog_s=30.0, utilisation_min=0.97, brokers=1,
+        workers=workers,
+    )  # fmt: skip
+
+
 def brokers_away(seconds: float, seed: int) -> Schedule:
     """All brokers are killed and stay away for 60 s."""
     return _named("brokers-away", seed, seconds, [Fault(20.0, "brokers_away", "", 60.0)])
@@ -292,6 +305,7 @@ NAMED: Final[dict[str, tuple[Callable[[float, int], Schedule], float]]] = {
     "lost-answers": (lost_answers, 120.0),
     "freeze": (freeze, 280.0),
     "rebalances": (rebalances, 300.0),
+    "rolling": (rolling, 180.0),
     "brokers-away": (brokers_away, 150.0),
     "opt-outs": (opt_outs, OPT_OUTS_S),
     "soak": (soak, 1800.0),

@@ -76,7 +76,7 @@ class Stage:
     def ready(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until these roles (default: all that run) answer 200 on /readyz."""
         for name in names or [name for name in self.processes.names if name != SIMULATOR]:
-            self.until(lambda name=name: self._is_ready(name), f"{name} is ready", timeout_s)  # type: ignore[misc]
+            self.until(lambda name=name: self.is_ready(name), f"{name} is ready", timeout_s)  # type: ignore[misc]
 
     def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
         """Send a role a signal; after SIGKILL or SIGTERM wait until it is gone."""
@@ -130,8 +130,8 @@ class Stage:
                     return said
         return None
 
-    # -- inside ------------------------------------------------------------------------------------------------------
-    def _is_ready(self, name: str) -> bool:
+    def is_ready(self, name: str) -> bool:
+        """Whether a role answers 200 on /readyz now."""
         if name not in self._ports:
             heard = self.heard(name)
             if heard is None:
@@ -146,6 +146,7 @@ class Stage:
         finally:
             connection.close()
 
+    # -- inside ------------------------------------------------------------------------------------------------------
     def _simulator_urls(self) -> list[str]:
         lines = self._log(SIMULATOR).read_text().splitlines() if self._log(SIMULATOR).exists() else []
         return [line for line in lines if line.startswith("http://")]

@@ -142,7 +142,8 @@ class Metrics:
         self.producer_errors = self._counter("producer_errors", "Records that Kafka did not store in time.")
         self.rebalances = self._counter("rebalances", "Assignments of partitions to this process.")
         self.watchdog_seconds_since_progress = self._gauge(
-            "watchdog_seconds_since_progress", "Time since this process got on with its work, or had none."
+            "watchdog_seconds_since_progress",
+            "Time since this process got on with work that waits for nobody else; 0: it has none.",
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -44,7 +44,9 @@ from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_co
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
+from pipeline.streams.lease import Lease
 from pipeline.streams.outlets import Outlets
+from pipeline.streams.progress import Progress
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY, retention_ms
 from pipeline.streams.watchdog import ReaderWatchdog
@@ -123,6 +125,9 @@ class Gate:
             self._task(self.worker.run(), "gate-worker"),
             self._task(self.worker.asker.run(), "gate-ends"),
             self._task(watchdog.run(), "gate-readers"),
+            self._task(
+                Progress(metrics, health, "worker").watch(lambda: work_of(self.worker, self.app.lease)), "gate-progress"
+            ),
         ]
 
     async def warm_up(self) -> None:
@@ -251,6 +256,11 @@ class Gate:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._crashing = asyncio.ensure_future(self.app.crash(error))
+
+
+def work_of(worker: Worker, lease: Lease) -> tuple[int, bool]:
+    """What was finished, and whether there is more; without Kafka there is nothing that a gate could get on with."""
+    return worker.finished, worker.in_hand > 0 and lease.valid
 
 
 def outlets(settings: Settings) -> Outlets:

@@ -86,6 +86,9 @@ class Worker:
         ask: Asks Kafka where partitions end.
         clock_ms: Milliseconds since 1970.
         store_s: How long Kafka may take to store a batch.
+
+    Attributes:
+        finished: Records judged and stored so far.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Worker:
         self._shipped: dict[Batch, None] = {}
         self._epoch = 0
         self._crashing: asyncio.Future[None] | None = None
+        self.finished = 0
         self.asker = Asker(ask, self._room, self._freshness, self._wake.set)
 
     # -- intake ------------------------------------------------------------------------------------------------------
@@ -121,6 +125,11 @@ class Worker:
         """Take a record that Faust delivered. Called by the agents; never blocks."""
         if self._intake.accept(kind, topic, message):
             self._wake.set()
+
+    @property
+    def in_hand(self) -> int:
+        """Records that are queued or wait, and batches on their way to Kafka."""
+        return len(self._intake) + len(self._room) + len(self._shipped)
 
     async def merge_again(self, items: list[Item]) -> None:
         """Take consent updates that are merged a second time; ends when they are merged or dropped."""
@@ -193,7 +202,7 @@ class Worker:
                 self._ship(batch)
                 # Let the agents bring more; a moment longer when Kafka is at work anyway: larger batches cost less.
                 await asyncio.sleep(GATHER_S if len(self._shipped) >= BUSY_BATCHES else 0)
-            if not (self._shipped or len(self._room) or len(self._intake)):
+            if not self.in_hand:
                 self._idle.set()
             self._check_overdue(steady_s())
             try:
@@ -287,6 +296,7 @@ class Worker:
 
     def _finish(self, batch: Batch) -> None:
         del self._shipped[batch]
+        self.finished += len(batch.items)
         if batch.epoch == self._epoch:
             self._intake.finished(batch.items, batch.size_bytes)
         self._wake.set()

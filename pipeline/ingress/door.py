@@ -89,6 +89,10 @@ class Door:
         app.router.add_post(f"{base}/{NUMBER}/{{token}}", self.receive)
         return app
 
+    def progress(self) -> tuple[int, bool]:
+        """How many webhooks were answered, and whether more are in hand. Kafka away ends each of them in time: 503."""
+        return self._load.finished, self._load.requests > 0
+
     async def drain(self, timeout_s: float) -> None:
         """Finish the webhooks under way, at most for `timeout_s`; connections end with the answer they get now."""
         self._is_draining = True

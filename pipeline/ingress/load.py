@@ -53,13 +53,14 @@ class Load:
 
     Attributes:
         requests: Calls in flight.
+        finished: Calls that were in flight and are no longer.
         body_bytes: Sum of their bodies.
         empty: Set while no call is in flight.
     """
 
     def __init__(self, max_requests: int = MAX_REQUESTS_IN_FLIGHT, max_bytes: int = MAX_BYTES_IN_FLIGHT) -> None:
         self._max_requests, self._max_bytes = max_requests, max_bytes
-        self.requests = 0
+        self.requests = self.finished = 0
         self.empty = asyncio.Event()
         self.empty.set()
         self.body_bytes = 0
@@ -96,6 +97,7 @@ class Load:
     def shrink(self, body_bytes: int) -> None:
         """Count one call and its bytes out."""
         self.requests -= 1
+        self.finished += 1
         self.body_bytes -= body_bytes
         if not self.requests:
             self.empty.set()

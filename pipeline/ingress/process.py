@@ -27,6 +27,7 @@ from pipeline.metrics import Metrics
 from pipeline.streams import topics
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
+from pipeline.streams.progress import Progress
 
 WRITTEN = ("inbound-events", "consent-updates", "account-state", "dead-letter")
 # Kafka is asked in steps, because a step cannot be interrupted by SIGTERM.
@@ -199,6 +200,8 @@ class Ingress:
         """What goes on while the door is open."""
         assert runner.server is not None  # noqa: S101  it listens
         tasks = [asyncio.create_task(door.connections.watch(runner.server), name="connections")]
+        progress = Progress(self.metrics, self.health, "door")
+        tasks.append(asyncio.create_task(progress.watch(door.progress), name="progress"))
         if self._tls is not None:
             tasks.append(asyncio.create_task(self._tls.follow_files(), name="certificates"))
         if door.spool is not None:

@@ -7,7 +7,6 @@ import asyncio
 import structlog
 from confluent_kafka import KafkaException
 
-from pipeline.errors import InvariantBroken
 from pipeline.health import Health
 from pipeline.logs import Repeats
 from pipeline.sender.context import Context
@@ -19,6 +18,7 @@ from pipeline.sender.handover import Handover
 from pipeline.sender.lane import Lane
 from pipeline.sender.quality import Quality
 from pipeline.sender.unknown import Unknowns
+from pipeline.streams.progress import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +28,6 @@ FIGURES_EVERY = 4
 SWEEP_EVERY = 20
 MARK_EVERY = 120
 FORGET_EVERY = 240
-STALL_S = 120.0
-"""With work, and no reason of the contract's to stand still, something must be settled within this time."""
 
 
 class Ticker:
@@ -39,18 +37,18 @@ class Ticker:
         self, ctx: Context, dispatch: Dispatch, unknowns: Unknowns, handover: Handover, health: Health
     ) -> None:
         self._ctx, self._dispatch, self._unknowns = ctx, dispatch, unknowns
-        self._handover, self._health = handover, health
+        self._handover = handover
         self._halts = Halts(ctx)
         self._figures = Figures(ctx.metrics, dispatch.stop_reasons)
         self._quality = Quality(ctx)
         self._repeats = Repeats()
-        self._progress = (-1, ctx.steady_s())
+        self._progress = Progress(ctx.metrics, health, "lanes", ctx.steady_s)
 
     async def run(self) -> None:
         """Tick for ever.
 
         Raises:
-            InvariantBroken: nothing has moved for too long.
+            InvariantBroken: nothing was settled for too long, though there was no reason of the contract's for it.
         """
         count = 0
         while True:
@@ -94,16 +92,13 @@ class Ticker:
 
     def _watch(self) -> None:
         """Nothing settled although something may go: the process is stuck, whatever it looks like."""
-        now_s, settled = self._ctx.steady_s(), self._ctx.settled_count
-        self._opt_outs(now_s)
-        if settled != self._progress[0] or not any(self._should_move(lane) for lane in self._ctx.lanes.values()):
-            self._progress = (settled, now_s)
-        stuck_s = now_s - self._progress[1]
-        self._ctx.metrics.watchdog_seconds_since_progress.set(stuck_s)
-        if stuck_s > STALL_S:
-            what = {lane.key: (len(lane.jobs), lane.in_flight, lane.on_way) for lane in self._ctx.lanes.values()}
-            self._health.report_stall("lanes", f"nothing settled for {stuck_s:.0f} s")
-            raise InvariantBroken(f"nothing settled for {stuck_s:.0f} s; (jobs, in flight, on way) by lane: {what}")
+        self._opt_outs(self._ctx.steady_s())
+        has_work = any(self._should_move(lane) for lane in self._ctx.lanes.values())
+        self._progress.note(self._ctx.settled_count, has_work=has_work, detail=self._lanes)
+
+    def _lanes(self) -> str:
+        found = {lane.key: (len(lane.jobs), lane.in_flight, lane.on_way) for lane in self._ctx.lanes.values()}
+        return f"(jobs, in flight, on way) by lane: {found}"
 
     def _opt_outs(self, now_s: float) -> None:
         """Also without a lane: a process that has none yet may get one."""

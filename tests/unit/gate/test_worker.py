@@ -12,12 +12,14 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.clock import steady_s
+from pipeline.gate.app import work_of
 from pipeline.gate.asking import Answer
 from pipeline.gate.intake import HELD_BYTES_MAX, WINDOW_HIGH
 from pipeline.gate.item import Kind
 from pipeline.gate.worker import Worker
 from pipeline.records.alias import person_header
 from pipeline.streams.delivery import Delivery, Receipt
+from pipeline.streams.lease import Lease
 from pipeline.streams.partition import partition_of
 from pipeline.streams.windows import Windows
 from tests.unit.gate import making
@@ -170,6 +172,22 @@ async def test_record_is_finished_when_kafka_has_all_it_caused() -> None:
         assert stand.app.windows.position(REQUESTS) is None
         stand.kafka.ack(1)
         assert stand.app.windows.position(REQUESTS) == 1
+
+
+async def test_work_in_hand_and_work_done_can_be_told_apart() -> None:
+    """What its watchdog goes by: a batch is work until Kafka has it, but none while Kafka is away altogether."""
+    stand, lease = Stand(), Lease(10, 30, 1)
+    lease.renew(steady_s())
+    stand.kafka.acks_at_once = False
+    stand.bring("update", making.update())
+    async with stand.running():
+        await stand.until(lambda: bool(stand.kafka.on_the_way))
+        assert work_of(stand.worker, lease) == (0, True)
+        lease.revoke()
+        assert work_of(stand.worker, lease) == (0, False)
+        lease.renew(steady_s())
+        stand.kafka.ack()
+        assert work_of(stand.worker, lease) == (1, False)
 
 
 async def test_urgent_entrance_is_judged_first_then_updates() -> None:

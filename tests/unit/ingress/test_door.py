@@ -44,6 +44,7 @@ ASK = {"hub.mode": "subscribe", "hub.verify_token": VERIFY_TOKEN, "hub.challenge
 
 
 class _Stand(NamedTuple):
+    door: Door
     session: ClientSession
     delivery: FakeDelivery
     health: Health
@@ -66,7 +67,7 @@ async def _open(settings: Settings, load: Load | None = None, timeout_s: float =
     port = await listen(runner, "127.0.0.1", 0, "ingress")
     try:
         async with ClientSession(f"http://127.0.0.1:{port}") as session:
-            yield _Stand(session, delivery, health, metrics)
+            yield _Stand(door, session, delivery, health, metrics)
     finally:
         await runner.cleanup()
 
@@ -349,3 +350,16 @@ async def test_readiness_comes_back_when_calls_in_flight_are_done(tmp_path: Path
         stand.delivery.release()
         assert await waiting == 200
         assert stand.health.readiness() == {}
+
+
+async def test_webhooks_in_hand_and_answered_can_be_told_apart(tmp_path: Path) -> None:
+    """What its watchdog goes by: a call is work until it is answered, also when Kafka is away and the answer is 503."""
+    async with _open(settings_with(tmp_path), timeout_s=0.2) as stand:
+        stand.delivery.holds = True
+        call = asyncio.create_task(stand.post("/webhook", cloud(statuses=[status()])))
+        async with asyncio.timeout(10):
+            while not stand.delivery.held:
+                await asyncio.sleep(0)
+        assert stand.door.progress() == (0, True)
+        assert await call == 503
+        assert stand.door.progress() == (1, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.cli.main import COMMANDS
 from pipeline.config import load
 from pipeline.streams.topics import TOPICS
 from tests.support import chart
+from tests.support.bad_values import BAD
 from tests.support.kubernetes import problems
 
 KUBERNETES = ("1.29.0", "1.36.0")
@@ -29,11 +31,16 @@ def _objects(case: str) -> list[dict[str, Any]]:
 
 
 def _pods(case: str) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (one["metadata"]["name"], one["spec"]["template"]["spec"])
-        for one in _objects(case)
-        if "template" in one.get("spec", {})
-    ]
+    return [(one["metadata"]["name"], pod) for one in _objects(case) for pod in _pod_specs(one)]
+
+
+def _pod_specs(node: Any) -> Iterator[dict[str, Any]]:
+    """Every pod's spec anywhere in an object: of a workload, a Job, or what a CronJob makes."""
+    if isinstance(node, dict):
+        if "containers" in node:
+            yield node
+        for value in node.values():
+            yield from _pod_specs(value)
 
 
 def test_six_cases_are_kept() -> None:
@@ -104,13 +111,18 @@ def test_pods_are_restricted(case: str) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False), name
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
+        assert pod["securityContext"]["runAsUser"] == 10001, name
+        assert "sysctls" not in pod["securityContext"], name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers", "ephemeralContainers"} & pod.keys(), name
         assert all(set(volume) & {"configMap", "secret", "emptyDir"} for volume in pod["volumes"]), name
-        for container in pod["containers"]:
-            context = container["securityContext"]
-            assert context["allowPrivilegeEscalation"] is False, name
-            assert context["readOnlyRootFilesystem"] is True, name
-            assert context["capabilities"] == {"drop": ["ALL"]}, name
+        for container in [*pod["containers"], *pod.get("initContainers", ())]:
+            # Nothing else is set there that could take back what the pod says.
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert not [port for port in container.get("ports", ()) if "hostPort" in port], name
             assert container["resources"]["limits"]["memory"], name
 
 
@@ -184,42 +196,9 @@ def test_no_secret_is_in_what_is_rendered() -> None:
         assert not re.search(r"(?i)(password|token|secret)\s*=\s*\"(?!/)", text), case
 
 
-def _changed(path: str, value: Any, case: str) -> dict[str, Any]:
-    values = copy.deepcopy(chart.values_of(case))
-    *parents, last = path.split("/")
-    at = values
-    for name in parents:
-        at = at.setdefault(name, {})
-    at[last] = value
-    return values
-
-
-BAD = {
-    "more senders than lanes": ("sender/replicas", 2, "minimal", "sender.replicas: 2, but the numbers in config have"),
-    "more gates than partitions": ("gate/replicas", 13, "minimal", "gate: 13 replicas, but config.kafka.recipient"),
-    "more gates by KEDA": ("gate/autoscaling/maxReplicas", 30, "keda", "gate: 30 replicas"),
-    "too little time to drain": (
-        "gate/terminationGracePeriodSeconds", 30, "minimal", "gate.terminationGracePeriodSeconds: 30",
-    ),
-    "both monitors": ("monitoring/podMonitor/enabled", True, "keda", "podMonitor and serviceMonitor"),
-    "a secret of librdkafka": (
-        "config/kafka/client", {"sasl.password": "x"}, "minimal", "config.kafka.client.sasl.password: is a secret",
-    ),
-    "no Secret for the token": ("secrets/whatsapp", "", "minimal", "secrets.whatsapp: empty"),
-    "an Ingress without a host": ("ingress/route/enabled", True, "minimal", "ingress.route.hosts: empty"),
-    "a route without a Gateway": ("ingress/httpRoute/enabled", True, "minimal", "ingress.httpRoute.parentRefs: empty"),
-    "an unknown value": ("senders", {}, "minimal", "senders"),
-    "an unknown setting": ("config/kafka/bootstrap", "k:9092", "minimal", "bootstrap"),
-    "a setting of a wrong kind": ("config/kafka/replication_factor", "three", "minimal", "replication_factor"),
-    "a token in the values": ("config/numbers/200000000000001/token", "EAAB", "minimal", "token"),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_work_is_refused_with_what_to_change(name: str) -> None:
     """Values that would install something broken never render; the message names the key."""
-    path, value, case, said = BAD[name]
-    values = _changed(path, value, case)
     with pytest.raises(helm_python.HelmError) as refused:
-        chart.rendered(values)
-    assert said in str(refused.value)
+        chart.rendered(BAD[name].values())
+    assert BAD[name].said in str(refused.value)

@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration monitoring bench bench-ingress faults fuzz schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration monitoring cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -33,6 +33,15 @@ integration: $(READY) jars ## Tests on a real Kafka, with real processes
 monitoring: $(READY) jars ## Dashboards and alerts on a real Prometheus, if there is one
 	$(PY) -m pytest -m prometheus tests/integration
 
+cluster: $(READY) ## The chart on a real Kubernetes control plane, if make cluster-tools has built one
+	$(PY) -m pytest -m cluster --durations=0 -rs tests/deploy
+
+cluster-tools: $(READY) ## Build that: Kubernetes, etcd, kwok, helm, kubeconform from their Go modules (20 minutes)
+	@$(PY) -m tests.support.cluster_tools
+
+image: $(READY) jars ## Build the Dockerfile with buildah on Debian, and run what comes out; as root
+	$(PY) -m pytest -m image --durations=0 -rs -s tests/deploy
+
 bench: $(READY) jars ## Measure, and print the figures
 	$(PY) -m tests.bench
 
@@ -54,7 +63,7 @@ readme: $(READY) ## Renew README's tables from the code
 lock: $(READY) ## Resolve the dependencies anew
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--output-file requirements.lock
+		--extra otel --output-file requirements.lock
 	$(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--group dev --output-file requirements-dev.lock
 

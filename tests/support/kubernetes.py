@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,20 @@ def problems(one: dict[str, Any], version: str) -> list[str]:
     name = "-".join(filter(None, (one["kind"].lower(), group.split(".", 1)[0], major)))
     found = sorted(_validator(name, version).iter_errors(one), key=lambda error: list(error.absolute_path))
     return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
+
+
+def standalone_schemas(version: str, folder: Path) -> str:
+    """Lay the schemas of a version out for kubeconform, which would look for their `$id` on the internet.
+
+    Returns:
+        The value of its `-schema-location`.
+    """
+    for path in _folder(version).glob("*.json"):
+        text = path.read_text().replace('"/api/_definitions.json', '"_definitions.json')
+        text = re.sub(r'\s*"\$id": "[^"]*",?', "", text)
+        # What was the last member may have left its comma behind.
+        (folder / path.name).write_text(re.sub(r",(\s*\})\s*$", r"\1", text))
+    return str(folder / "{{.ResourceKind}}{{.KindSuffix}}.json")
 
 
 @functools.cache

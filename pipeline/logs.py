@@ -21,7 +21,7 @@ from pipeline.clock import rfc3339, unix_ms
 
 REPEAT_EVERY_S = 10.0
 REPEAT_KINDS_MAX = 1000
-FOREIGN = ("aiokafka", "faust", "mode", "aiohttp", "asyncio")
+FOREIGN = ("aiokafka", "faust", "mode", "aiohttp", "asyncio", "opentelemetry")
 SECRET_CHARS_MIN = 12
 """A secret with the word that gives it away is longer than this."""
 _SECRET = re.compile(r"(?i)(bearer\s+|d360-api-key['\":=\s]+|access_token['\":=\s]+)[A-Za-z0-9._~+/=|-]{6,}")

@@ -15,6 +15,7 @@ import click
 from pipeline.cli.app import load_settings
 from pipeline.config import Settings
 from pipeline.logs import configure
+from pipeline.tracing import Tracing, tracing_of
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -32,9 +33,13 @@ log_level = click.option(
 
 def _run(role: str, settings: Settings, level: str) -> int:
     configure(role, instance_name(), level)
+    tracing = tracing_of(role, instance_name())
     module = importlib.import_module(f"pipeline.{role}.run")
-    run: Callable[[Settings], int] = getattr(module, f"run_{role}")
-    return run(settings)
+    run: Callable[[Settings, Tracing], int] = getattr(module, f"run_{role}")
+    try:
+        return run(settings, tracing)
+    finally:
+        tracing.close()
 
 
 @click.command()

@@ -28,8 +28,9 @@ from pipeline.gate.inbound import SUPPRESSIONS, WINDOWS, InboundJudge
 from pipeline.gate.item import DEAD_LETTER, Kind
 from pipeline.gate.people import ALIASES, People
 from pipeline.gate.remerge import Remerge
-from pipeline.gate.requests import EVENTS, INBOUND, UPDATES, RequestJudge
+from pipeline.gate.requests import INBOUND, UPDATES, RequestJudge
 from pipeline.gate.state import AccountFacts
+from pipeline.gate.telling import EVENTS
 from pipeline.gate.tiers import COUNTED_MS, Tiers
 from pipeline.gate.tiers import TOPIC as TIERS
 from pipeline.gate.updates import CONSENT_EVENTS, UpdateJudge
@@ -50,6 +51,7 @@ from pipeline.streams.progress import Progress
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY, retention_ms
 from pipeline.streams.watchdog import ReaderWatchdog
+from pipeline.tracing import OFF, Tracing
 from pipeline.whatsapp.suppression import is_suppression
 
 log = structlog.get_logger(__name__)
@@ -80,7 +82,9 @@ class Gate:
         worker: For tests and figures.
     """
 
-    def __init__(self, settings: Settings, partitions: int, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, partitions: int, metrics: Metrics, health: Health, tracing: Tracing = OFF
+    ) -> None:
         self.app = HardenedApp(
             settings, "gate", ahead=(settings.topic(URGENT),), store="rocksdb://", TableManager=BulkTableManager
         )
@@ -111,7 +115,9 @@ class Gate:
         )
         # A frozen process may not finish what it took before: as long as its producer may write, less than a session.
         store_s = settings.kafka.session_timeout_s - 1
-        self.worker = Worker(self.app, judges, self._outlets, settings.topic, self._ends.ask, metrics, store_s=store_s)
+        self.worker = Worker(
+            self.app, judges, self._outlets, settings.topic, self._ends.ask, metrics, store_s=store_s, tracing=tracing
+        )
         self._remerge = Remerge(settings, self.worker, self._ends.ask, self._task)
         self._erased = ErasedSweep(
             settings.topic(CONSENT), retention_ms(settings, UPDATES) or 0, self._entries, self.worker, self._task

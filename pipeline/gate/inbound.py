@@ -11,7 +11,7 @@ from typing import Any, Final
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.config import Settings
 from pipeline.errors import ContractError, DecodeError
-from pipeline.gate.item import STAGE, Item, Out, dead_letter, traced
+from pipeline.gate.item import DeadLetters, Item, Out, traced
 from pipeline.gate.people import Found, People
 from pipeline.gate.undelivered import Failure, failure_of, opt_in_method
 from pipeline.gate.view import View
@@ -55,6 +55,7 @@ class InboundJudge:
         self._windows = windows
         self._suppressions = suppressions
         self._metrics = metrics
+        self._dead_letters = DeadLetters(metrics)
 
     def apply(self, item: Item) -> list[Out]:
         """Say what an inbound event leads to; most lead to nothing."""
@@ -150,8 +151,7 @@ class InboundJudge:
         return [Out(SUPPRESSIONS, key, None, traced(SUPPRESSION_SCHEMA, item), partition, stored)]
 
     def _dead(self, item: Item, code: str, message: str) -> list[Out]:
-        self._metrics.dead_letters.labels(STAGE, code).inc()
-        return [dead_letter(item, code, message)]
+        return [self._dead_letters.of(item, code, message)]
 
 
 def _is_call(event: dict[str, Any]) -> bool:

@@ -10,8 +10,9 @@ import structlog
 from pipeline.clock import steady_s, unix_ms
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
-from pipeline.records.codec import Headers, header_of, headers_for
+from pipeline.records.codec import Headers, headers_for, trace_of
 from pipeline.records.deadletter import dead_letter_headers
+from pipeline.tracing import Span
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,7 @@ class Item(NamedTuple):
         tp: Full topic name and partition.
         timestamp_ms: Broker time.
         read_at_s: When it was read, on the steady clock.
+        span: Its judgement in the trace of its message; None: not traced.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Item(NamedTuple):
     value: bytes | None
     headers: Any
     read_at_s: float
+    span: Span | None = None
 
     @property
     def source(self) -> dict[str, Any]:
@@ -91,7 +94,28 @@ class Misplaced:
 
 def traced(schema: str, item: Item) -> Headers:
     """Headers of a record that an item caused: ours, and the item's trace context."""
-    return headers_for(schema, header_of(item.headers, "traceparent"))
+    return headers_for(schema, trace_of(item.headers))
+
+
+class DeadLetters:
+    """Writes away what cannot be read, counts it, and says so now and then."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._repeats = Repeats()
+
+    def of(self, item: Item, code: str, message: str) -> Out:
+        """The record that keeps an item's bytes."""
+        self._metrics.dead_letters.labels(STAGE, code).inc()
+        if item.span is not None:
+            item.span.set_attributes({"wapipe.outcome": "dead-letter", "error.type": code})
+        held_back = self._repeats.pass_now(code, steady_s())
+        if held_back is not None:
+            log.warning(
+                "record_dead_lettered", topic=item.topic, partition=item.tp[1], offset=item.offset, code=code,
+                detail=message, suppressed=held_back,
+            )  # fmt: skip
+        return dead_letter(item, code, message)
 
 
 def dead_letter(item: Item, code: str, message: str) -> Out:

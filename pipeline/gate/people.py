@@ -23,7 +23,7 @@ from pipeline.gate.view import View
 from pipeline.records import alias
 from pipeline.records.alias import ITSELF, MAX_HOPS, MAX_IDS, NAME, NUMBER, Link, read_links, read_person
 from pipeline.records.canonical import canonical, is_name
-from pipeline.records.codec import Headers, encode, header_of, headers_for, stable_id
+from pipeline.records.codec import Headers, encode, header_of, headers_for, stable_id, trace_of
 from pipeline.records.consent import ConsentUpdate
 from pipeline.records.inbound import KIND_HEADER
 from pipeline.records.inbound import SCHEMA as INBOUND_SCHEMA
@@ -211,7 +211,7 @@ def _copy(item: Item, update: Mapping[str, Any], carried: list[str], *, stays: b
     extra = [(alias.COPIED_HEADER, " ".join(carried).encode())]
     if stays:
         extra.append(alias.person_header(update["recipient"], MAX_HOPS))
-    headers = headers_for(UPDATE_SCHEMA, header_of(item.headers, "traceparent"), extra)
+    headers = headers_for(UPDATE_SCHEMA, trace_of(item.headers), extra)
     return Out(UPDATES, update["recipient"], encode(update), headers)
 
 

@@ -18,11 +18,12 @@ from pipeline.gate.admission import Admit, Defer, Facts, Reject, decide, needs_w
 from pipeline.gate.campaigns import campaign_word
 from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.holds import Holds
-from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
+from pipeline.gate.item import STAGE, DeadLetters, Item, Misplaced, Out, traced
 from pipeline.gate.people import Found, People
 from pipeline.gate.routing import delayed_topic, lane_of
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.suppressed import lapsed
+from pipeline.gate.telling import Teller
 from pipeline.gate.templates import Templates
 from pipeline.gate.view import View
 from pipeline.gate.windows import open_until
@@ -35,7 +36,6 @@ from pipeline.records.returning import SOURCE_HEADER, Returning, read_returning,
 
 UPDATES: Final = "consent-updates"
 INBOUND: Final = "inbound-events"
-EVENTS: Final = "outbound-events"
 MAX_ECHO_CHARS: Final = 128
 """A bad request is told of with its ids, up to this length each; longer ones count as unreadable."""
 MAX_DIGITS: Final = 40
@@ -104,6 +104,8 @@ class RequestJudge:
         self._metrics = metrics
         self._holds = holds
         self._misplaced = Misplaced(metrics)
+        self._dead_letters = DeadLetters(metrics)
+        self._teller = Teller()
 
     def prepare(self, item: Item) -> Prepared | list[Out]:
         """Read a request; what cannot be judged is answered at once."""
@@ -115,15 +117,15 @@ class RequestJudge:
             request = check(Request, raw)
             returning = read_returning(item.headers)
         except DecodeError as exc:
-            return [self._dead(item, exc.code, str(exc))]
+            return [self._dead_letters.of(item, exc.code, str(exc))]
         except ContractError as exc:
             readable = identity_of(raw) if exc.code == "contract" else None
             if readable is None:
-                return [self._dead(item, exc.code, str(exc))]
+                return [self._dead_letters.of(item, exc.code, str(exc))]
             return [self._end(item, readable, item.source, Reject("rejected", "invalid", str(exc)), item.timestamp_ms)]
         found = self._people.find(request.to, item.tp[1], item.headers)
         if found.place == "misrouted":
-            return [self._dead(item, "misrouted", f"re-routed once, still not on partition {found.home}")]
+            return [self._dead_letters.of(item, "misrouted", f"re-routed once, still not on partition {found.home}")]
         source = returning.source or item.source
         if found.place == "elsewhere":
             if found.person == request.to:
@@ -196,7 +198,7 @@ class RequestJudge:
         record = _ready(prepared, admit, number.business, lane.key, now_ms, heard_ms, aliases)
         return [
             Out(f"ready-{admit.priority}", lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
-            _event_out(item, request.to, event),
+            self._teller.event(item, request.to, event),
         ]
 
     def _defer(self, prepared: Prepared, defer: Defer, number: NumberSettings, now_ms: int, heard_ms: int) -> list[Out]:
@@ -212,7 +214,7 @@ class RequestJudge:
         record = _ready(prepared, defer.admit, number.business, lane.key, now_ms, heard_ms, aliases, defer)
         return [
             Out(topic, lane.key, encode(record), traced(ready.SCHEMA, item), lane.partition),
-            _event_out(item, request.to, event),
+            self._teller.event(item, request.to, event),
         ]
 
     def _end(self, item: Item, plain: Mapping[str, Any], source: Mapping[str, Any], reject: Reject, now_ms: int) -> Out:
@@ -222,7 +224,7 @@ class RequestJudge:
             reject.kind, plain, source, at_ms=now_ms, stage=STAGE, reason=reject.reason, detail=reject.detail,
             business=number.business if number is not None else None, consent=reject.consent,
         )  # fmt: skip
-        return _event_out(item, plain["to"], event)
+        return self._teller.event(item, plain["to"], event)
 
     def _lost_track(self, prepared: Prepared, reject: Reject, now_ms: int) -> Out:
         self._metrics.rejected.labels(reject.reason).inc()
@@ -232,11 +234,7 @@ class RequestJudge:
             detail=f"not tried again: {reject.reason}", attempt=prepared.returning.attempt or None,
             business=number.business if number is not None else None, consent=reject.consent,
         )  # fmt: skip
-        return _event_out(prepared.item, prepared.request.to, event)
-
-    def _dead(self, item: Item, code: str, message: str) -> Out:
-        self._metrics.dead_letters.labels(STAGE, code).inc()
-        return dead_letter(item, code, message)
+        return self._teller.event(prepared.item, prepared.request.to, event)
 
 
 def identity_of(raw: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -305,10 +303,6 @@ def _ready(
         aliases=aliases,
         heard_ms=heard_ms,
     )
-
-
-def _event_out(item: Item, recipient: str, event: Mapping[str, Any]) -> Out:
-    return Out(EVENTS, recipient, encode(event), traced(outbound.SCHEMA, item))
 
 
 def _rerouted(item: Item, found: Found, source: Mapping[str, Any]) -> Out:

@@ -16,6 +16,7 @@ from pipeline.metrics import Metrics
 from pipeline.streams import topics
 from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.run import run_role
+from pipeline.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ AUTOGROUP: Final = Path("/proc/self/autogroup")
 """Linux weighs sessions first, then the processes in each: sched(7), "The autogroup feature"."""
 
 
-def run_gate(settings: Settings) -> int:
+def run_gate(settings: Settings, tracing: Tracing = OFF) -> int:
     """Run one gate in the foreground.
 
     Returns:
@@ -46,7 +47,7 @@ def run_gate(settings: Settings) -> int:
         port = settings.http.port if settings.http.port is not None else PORTS[ROLE]
         server = await serve_health(health, metrics, settings.http.host, port)
         log.info("serving_health", host=settings.http.host, port=server.port)
-        gate = Gate(settings, partitions, metrics, health)
+        gate = Gate(settings, partitions, metrics, health, tracing)
         running.append((gate, server))
         await gate.warm_up()
         return gate.app

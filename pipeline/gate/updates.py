@@ -13,7 +13,7 @@ from pipeline.errors import ContractError, DecodeError
 from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.erased import CONSENT, is_spent
 from pipeline.gate.inbound import SUPPRESSIONS, WINDOW_SCHEMA, WINDOWS
-from pipeline.gate.item import STAGE, Item, Misplaced, Out, dead_letter, traced
+from pipeline.gate.item import DeadLetters, Item, Misplaced, Out, traced
 from pipeline.gate.people import Found, People
 from pipeline.gate.view import View
 from pipeline.gate.windows import wrote_since
@@ -59,6 +59,7 @@ class UpdateJudge:
         self._metrics = metrics
         self._repeats = Repeats()
         self._misplaced = Misplaced(metrics)
+        self._dead_letters = DeadLetters(metrics)
         self._retention_ms = retention_ms(settings, "consent-updates") or 0
 
     def apply(self, item: Item) -> list[Out]:
@@ -154,8 +155,7 @@ class UpdateJudge:
     def _dead(self, item: Item, code: str, message: str) -> list[Out]:
         if item.kind != "update":
             return []
-        self._metrics.dead_letters.labels(STAGE, code).inc()
-        return [dead_letter(item, code, message)]
+        return [self._dead_letters.of(item, code, message)]
 
 
 def identity_of(raw: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -24,12 +24,14 @@ from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.intake import ORDER, App, Intake
 from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.requests import UPDATES, Prepared, RequestJudge, Wait
+from pipeline.gate.telling import begun, ended
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
 from pipeline.metrics import Metrics
 from pipeline.streams.deadline import Deadline
 from pipeline.streams.delivery import Delivery, Done, Receipt
 from pipeline.streams.outlets import Outlets
+from pipeline.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +88,7 @@ class Worker:
         ask: Asks Kafka where partitions end.
         clock_ms: Milliseconds since 1970.
         store_s: How long Kafka may take to store a batch.
+        tracing: Follows each request, from its arrival until Kafka has what it led to.
 
     Attributes:
         finished: Records judged and stored so far.
@@ -101,6 +104,7 @@ class Worker:
         metrics: Metrics,
         clock_ms: Callable[[], int] = unix_ms,
         store_s: float = STORE_S,
+        tracing: Tracing = OFF,
     ) -> None:
         self._app = app
         self._judges = judges
@@ -109,6 +113,7 @@ class Worker:
         self._metrics = metrics
         self._clock_ms = clock_ms
         self._store_s = store_s
+        self._tracing = tracing
         self._wake, self._idle, self._merged = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._intake = Intake(app)
         self._freshness = Freshness()
@@ -229,6 +234,7 @@ class Worker:
 
     def _take(self, item: Item, batch: Batch, now_ms: int, now_s: float) -> None:
         if item.kind in ("urgent", "normal"):
+            item = begun(self._tracing, item) if self._tracing.is_on else item
             prepared = self._judges.requests.prepare(item)
             if not isinstance(prepared, Prepared):
                 batch.add(item, prepared)
@@ -297,6 +303,8 @@ class Worker:
     def _finish(self, batch: Batch) -> None:
         del self._shipped[batch]
         self.finished += len(batch.items)
+        if self._tracing.is_on:
+            ended(batch.items)
         if batch.epoch == self._epoch:
             self._intake.finished(batch.items, batch.size_bytes)
         self._wake.set()

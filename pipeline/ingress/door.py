@@ -28,6 +28,7 @@ from pipeline.ingress.store import NotStored, Store
 from pipeline.ingress.tls import common_name
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
+from pipeline.tracing import OFF, Tracing
 from pipeline.whatsapp.signature import HEADER as SIGNATURE_HEADER
 from pipeline.whatsapp.signature import TURN_HEADER
 
@@ -48,6 +49,7 @@ class Door:
         states: What `account-state` says by now; None: nothing.
         journal: Where webhooks are kept while Kafka is away; None: they are answered 503 then.
         clock_ms: This host's date, ms since 1970.
+        tracing: Follows the statuses of traced messages.
 
     Attributes:
         connections: To be watched while the door is open.
@@ -65,12 +67,13 @@ class Door:
         states: States | None = None,
         journal: Journal | None = None,
         clock_ms: Callable[[], int] = unix_ms,
+        tracing: Tracing = OFF,
     ) -> None:
         self._settings = settings
         self._access, self._store, self._health, self._metrics = access, store, health, metrics
         self._load = load or Load()
         self._clock_ms = clock_ms
-        self._translate = Translator(settings, states)
+        self._translate = Translator(settings, states, tracing)
         self._verified: set[str] = set()
         self.connections = Connections(metrics)
         limit_bytes = settings.ingress.spool_max_bytes

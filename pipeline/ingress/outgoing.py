@@ -23,8 +23,10 @@ from pipeline.records.deadletter import dead_letter_headers
 from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.inbound import SCHEMA as INBOUND_SCHEMA
 from pipeline.records.withdrawal import revoke, update_id_of
+from pipeline.tracing import OFF, Span, SpanKind, Status, StatusCode, Tracing, traceparent_of
 from pipeline.whatsapp import stop_words
 from pipeline.whatsapp.aliases import links_of
+from pipeline.whatsapp.callback import trace_in
 from pipeline.whatsapp.codes import code_row
 from pipeline.whatsapp.news import news_of
 from pipeline.whatsapp.optout import OptOut, opt_out_of
@@ -60,6 +62,7 @@ class Webhook:
         orphans: Opt-outs for which no business or no person could be told.
         dead_code: Code of the dead letter among the records, None if there is none.
         event_ids: Of the events among the records.
+        spans: Of its statuses, in the traces of their messages; they end when Kafka has all records.
         repeats: Events that were left out, as they were stored a moment ago.
     """
 
@@ -72,6 +75,7 @@ class Webhook:
     orphans: int = 0
     dead_code: str | None = None
     event_ids: list[str] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
     repeats: int = 0
 
     def count(self, metrics: Metrics) -> None:
@@ -95,9 +99,11 @@ class Translator:
 
     Args:
         states: What `account-state` says by now; None: nothing.
+        tracing: Follows statuses of messages whose callback data names their trace.
     """
 
-    def __init__(self, settings: Settings, states: States | None = None) -> None:
+    def __init__(self, settings: Settings, states: States | None = None, tracing: Tracing = OFF) -> None:
+        self._tracing = tracing
         self._states = states if states is not None else States()
         self._names = NumberNames(settings)
         self._recent = Recent(settings.ingress.dedupe_s)
@@ -137,7 +143,7 @@ class Translator:
                 result.repeats += 1
                 continue
             result.event_ids.append(event["event_id"])
-            self._add(result, event)
+            self._add(result, event, now_ms)
         if any(event["body"] is _LEFT_OUT for event in events):
             why = f"an event is larger than {MAX_EVENT_BYTES} bytes; it is on inbound-events without its body"
             result.records.append(self._dead_letter(raw, now_ms, number, "too_large", why))
@@ -147,6 +153,8 @@ class Translator:
     def stored(self, webhook: Webhook, now_ms: int) -> None:
         """Know that Kafka has all records of a webhook."""
         self._recent.stored(webhook.event_ids, now_ms / 1000)
+        for span in webhook.spans:
+            span.end()
 
     def verified(self, numbers: Iterable[str], now_ms: int) -> list[Outgoing]:
         """State records that say: the webhook of these numbers works."""
@@ -160,14 +168,16 @@ class Translator:
         named = {event["number"] for event in events} | {number}
         return {one for one in named if one in self._business}
 
-    def _add(self, result: Webhook, event: dict[str, Any]) -> None:
+    def _add(self, result: Webhook, event: dict[str, Any], now_ms: int) -> None:
         recipient = _recipient_of(event)
         if recipient is not None:
             event["recipient"] = recipient
         opt_out = opt_out_of(
             event, stops=self._stops, payloads=self._payloads, starts=self._starts, stop_revokes=self._revokes
         )
+        trace = None
         if event["type"] == "status":
+            trace = self._trace(result, event, now_ms)
             result.statuses.append(event["status"] if event["status"] in STATUS_LABELS else "other")
             if event["status"] == "failed":
                 result.undelivered.append(_code_label(event["error_code"]))
@@ -178,8 +188,27 @@ class Translator:
             result.records.append(Outgoing(self._account, key, encode(state), headers_for(ACCOUNT_SCHEMA)))
         links = links_of(event)
         named = [links_header(links)] if links else []
-        headers = headers_for(INBOUND_SCHEMA, extra=[(KIND_HEADER, kind_of(event)), *named])
+        headers = headers_for(INBOUND_SCHEMA, trace, [(KIND_HEADER, kind_of(event)), *named])
         result.records.append(Outgoing(self._inbound, _key_of(event), _bounded(event), headers))
+
+    def _trace(self, result: Webhook, event: Mapping[str, Any], now_ms: int) -> bytes | None:
+        """Trace context of a status: that of its message's request to the API, or of a span of its own below that."""
+        trace = trace_in(event["body"].get("biz_opaque_callback_data"))
+        if trace is None or not self._tracing.is_on:
+            return trace
+        said = event["status"] if event["status"] in STATUS_LABELS else "other"
+        attributes = {
+            "wapipe.number": event["number"],
+            "wapipe.request_id": event["request_id"],
+            "wapipe.attempt": event["attempt"],
+            "wapipe.status": said,
+            "wapipe.error_code": event["error_code"],
+        }
+        span = self._tracing.begin(f"webhook {said}", SpanKind.CONSUMER, trace, now_ms, attributes)
+        if said == "failed":
+            span.set_status(Status(StatusCode.ERROR, said))
+        result.spans.append(span)
+        return traceparent_of(span)
 
     def _add_opt_out(self, result: Webhook, event: Mapping[str, Any], opt_out: OptOut, recipient: str | None) -> None:
         business = self._business.get(event["number"] or "", self._sole_business)

@@ -28,6 +28,7 @@ from pipeline.streams import topics
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
 from pipeline.streams.progress import Progress
+from pipeline.tracing import OFF, Tracing
 
 WRITTEN = ("inbound-events", "consent-updates", "account-state", "dead-letter")
 # Kafka is asked in steps, because a step cannot be interrupted by SIGTERM.
@@ -51,6 +52,7 @@ class Ingress:
         port: Where webhooks come in; 0: any free one.
         worker: Which of the processes of this role it is.
         is_shared: Whether other processes listen on the same port; the kernel shares the connections out.
+        tracing: Follows the statuses of traced messages.
 
     Attributes:
         health: How it is.
@@ -60,11 +62,13 @@ class Ingress:
         ConfigError: a setting would leave the door open, or a secret or certificate cannot be read.
     """
 
-    def __init__(self, settings: Settings, port: int, worker: int = 0, *, is_shared: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, port: int, worker: int = 0, *, is_shared: bool = False, tracing: Tracing = OFF
+    ) -> None:
         self.health = Health(("kafka", "door"))
         self.metrics = Metrics()
         self._settings, self._port, self._is_shared = settings, port, is_shared
-        self._access = Access(settings)
+        self._access, self._tracing = Access(settings), tracing
         self._tls = tls_of(settings.ingress)
         self._journal = journal_of(settings, worker) if settings.ingress.spool else None
         self._stop = asyncio.Event()
@@ -162,7 +166,10 @@ class Ingress:
         ingress, tls = self._settings.ingress, self._tls
         store = Store(delivery, self.metrics, self._crash)
         journal = self._journal
-        door = Door(self._settings, self._access, store, self.health, self.metrics, states=states, journal=journal)
+        door = Door(
+            self._settings, self._access, store, self.health, self.metrics, states=states, journal=journal,
+            tracing=self._tracing,
+        )  # fmt: skip
         runner = web.AppRunner(
             door.app(),
             access_log=None,

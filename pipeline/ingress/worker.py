@@ -21,6 +21,7 @@ from pipeline.config import Settings
 from pipeline.errors import PipelineError
 from pipeline.ingress.process import Ingress
 from pipeline.logs import configure
+from pipeline.tracing import OFF, Tracing, tracing_of
 
 REPORT_EVERY_S: Final = 1.0
 
@@ -36,19 +37,25 @@ def main(fd: int, port: int, index: int, level: str) -> int:
         index: Which worker it is.
         level: Lowest level that is logged.
     """
-    configure("ingress", f"{socket.gethostname()}:{os.getpid()}", level)
+    instance = f"{socket.gethostname()}:{os.getpid()}"
+    configure("ingress", instance, level)
     with socket.socket(fileno=fd) as parent:
         with parent.makefile("rb") as received:
             settings: Settings = pickle.load(received)  # noqa: S301  from the process that started this one
+        tracing = OFF
         try:
-            return uvloop.run(_run(settings, port, index, parent))
+            tracing = tracing_of("ingress", instance)
+            return uvloop.run(_run(settings, port, index, parent, tracing))
         except PipelineError as exc:
             log.error("worker_failed", error=str(exc))  # noqa: TRY400  the error is a sentence for an operator
             return exc.exit_code
+        finally:
+            tracing.close()
 
 
-async def _run(settings: Settings, port: int, index: int, parent: socket.socket) -> int:
-    ingress, loop = Ingress(settings, port, index, is_shared=True), asyncio.get_running_loop()
+async def _run(settings: Settings, port: int, index: int, parent: socket.socket, tracing: Tracing) -> int:
+    ingress = Ingress(settings, port, index, is_shared=True, tracing=tracing)
+    loop = asyncio.get_running_loop()
 
     def orphaned() -> None:
         loop.remove_reader(parent)

@@ -21,6 +21,8 @@ MAX_DEPTH = 32
 MAX_PROBLEMS = 10
 CONTENT_TYPE = ("content-type", b"application/json")
 
+TRACEPARENT = "traceparent"
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -29,6 +31,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
+
+# W3C trace context, version 00: ids of zeros only name nothing.
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 # What `datetime` takes is wider than RFC 3339 (week dates, no dashes, offsets with seconds): the contract is not.
 TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$"
@@ -145,7 +150,7 @@ def headers_for(schema: str, traceparent: bytes | None = None, extra: Iterable[t
     """
     headers = [CONTENT_TYPE, ("schema", schema.encode()), *extra]
     if traceparent is not None:
-        headers.append(("traceparent", traceparent))
+        headers.append((TRACEPARENT, traceparent))
     return headers
 
 
@@ -158,6 +163,12 @@ def header_of(headers: Any, name: str) -> bytes | None:
         if key == name:
             return value.encode() if isinstance(value, str) else value
     return None
+
+
+def trace_of(headers: Any) -> bytes | None:
+    """W3C trace context of a record; None if it has none that can be read: tracing never stops a message."""
+    found = header_of(headers, TRACEPARENT)
+    return found if found is not None and _TRACEPARENT.fullmatch(found) else None
 
 
 def require_schema(headers: Any, record: str, major: int = 1) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from pipeline.clock import rfc3339
+from pipeline.logs import masked
 from pipeline.records.codec import Record, TimeMs, stable_id
 from pipeline.records.consent import Origin
 from pipeline.records.reasons import REASONS, TERMINAL, TYPES
@@ -134,6 +135,33 @@ def outbound_event(
         "consent": consent,
         "source": {"topic": source["topic"], "partition": source["partition"], "offset": source["offset"]},
         "metadata": _texts(request.get("metadata")),
+    }
+
+
+def log_fields(event: Mapping[str, Any], trace: bytes | None = None, *, wait_ms: int | None = None) -> dict[str, Any]:
+    """What the log says of an end, in one line per request; the person is masked.
+
+    Args:
+        event: A terminal event, ours or what an earlier release left on the ledger.
+        trace: W3C trace context of the message, if it has one: the line is found by its trace then.
+        wait_ms: How long it waited, if the event does not tell: one that was never sent.
+    """
+    queue_ms = event.get("queue_ms")
+    return {
+        "number": event.get("number"),
+        "request_id": event.get("request_id"),
+        "recipient": masked(event.get("recipient")),
+        "category": event.get("category"),
+        "priority": event.get("priority"),
+        "outcome": event.get("type"),
+        "reason": event.get("reason"),
+        "error_code": event.get("error_code"),
+        "http_status": event.get("http_status"),
+        "attempt": event.get("attempt"),
+        "wamid": event.get("message_id"),
+        "wait_ms": queue_ms if queue_ms is not None else wait_ms,
+        "duration_ms": event.get("api_ms"),
+        "trace_id": trace[3:35].decode() if trace is not None else None,
     }
 
 

@@ -46,6 +46,7 @@ from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.streams.watchdog import Reader, ReaderWatchdog
+from pipeline.tracing import OFF, Tracing
 from pipeline.whatsapp.client import Client
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ class Sender:
         ctx: What the parts share; for tests and figures.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health, tracing: Tracing = OFF) -> None:
         self._settings, self._metrics, self._health = settings, metrics, health
         loop = asyncio.get_running_loop()
         self._scopes = scopes_of(settings.numbers)
@@ -91,6 +92,7 @@ class Sender:
             metrics=metrics,
             access=access,
             owner=f"{socket.gethostname()}/{os.getpid()}",
+            tracing=tracing,
         )
         self._account_follower = Follower(settings.kafka, settings.topic("account-state"), account.apply, loop)
         self._account_follower.start()

@@ -27,6 +27,7 @@ from pipeline.streams.delivery import Delivery, Receipt
 from pipeline.streams.lease import Lease
 from pipeline.streams.outlets import Outlets
 from pipeline.streams.windows import Windows
+from pipeline.tracing import OFF, Tracing
 from pipeline.whatsapp.client import Client
 
 KAFKA_RETRY_S = 0.5
@@ -81,6 +82,7 @@ class Context:
     kept: dict[int, LedgerState] = field(default_factory=dict)
     random: random.Random = field(default_factory=random.Random)
     settled_count: int = 0
+    tracing: Tracing = OFF
     preflight: Preflight = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from pipeline.clock import rfc3339
-from pipeline.logs import frequent, masked
-from pipeline.records.codec import Headers, encode, headers_for
+from pipeline.logs import Repeats, frequent
+from pipeline.records.codec import TRACEPARENT, Headers, encode, headers_for
 from pipeline.records.deadletter import dead_letter_headers
 from pipeline.records.ledger import SCHEMA as LEDGER_SCHEMA
 from pipeline.records.ledger import Basis, ledger_record
 from pipeline.records.outbound import SCHEMA as EVENT_SCHEMA
-from pipeline.records.outbound import outbound_event
+from pipeline.records.outbound import log_fields, outbound_event
 from pipeline.records.ready import SCHEMA as READY_SCHEMA
 from pipeline.records.ready import copy_of
 from pipeline.records.request import MAX_AHEAD_MS
@@ -25,10 +27,13 @@ from pipeline.records.withdrawal import revoke
 from pipeline.sender.context import Context
 from pipeline.sender.jobs import Job, Place, Stage
 from pipeline.sender.lane import Lane
+from pipeline.sender.spans import Spans
 from pipeline.sender.wheel import goes_through_gate, hop_delay_ms, tier_for
 from pipeline.streams.delivery import Receipt
 from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
 from pipeline.whatsapp.suppression import suppression_of
+
+log = structlog.get_logger(__name__)
 
 LEDGER_HEADERS = headers_for(LEDGER_SCHEMA)
 EVENT_HEADERS = headers_for(EVENT_SCHEMA)
@@ -47,6 +52,8 @@ class Finish:
         self._events_topic = ctx.settings.topic("outbound-events")
         self._dead_topic = ctx.settings.topic("dead-letter")
         self._lines = frequent(__name__)
+        self._spans = Spans(ctx.tracing)
+        self._repeats = Repeats()
 
     # -- ledger ------------------------------------------------------------------------------------------------------
     def ledger_of(self, lane: Lane, job: Job, kind: str, **fields: Any) -> dict[str, Any]:
@@ -105,25 +112,20 @@ class Finish:
         state = lane.ledger.of(job.message.request_id)
         event = state.event if state is not None else None
         if event is not None:
-            await self.write_event(lane, event, job.trace)
+            await self._tell_end(lane, event, job.trace, job)
             if state is not None:
                 state.event = None
         await self._ctx.ours(lane)
         self._ctx.acknowledge_job(lane, job)
         self._ctx.settled_count += 1
         job.stage = Stage.FINISHED
-        self._lines.info(
-            "message_settled",
-            lane=lane.key,
-            request_id=job.message.request_id,
-            recipient=masked(job.message.recipient),
-            outcome=event["type"] if event else None,
-            reason=event["reason"] if event else None,
-            attempt=job.attempt,
-            wamid=event["message_id"] if event else None,
-            duration_ms=event["api_ms"] if event else None,
-            wait_ms=event["queue_ms"] if event else None,
-        )
+
+    async def _tell_end(self, lane: Lane, event: dict[str, Any], trace: bytes | None, job: Job | None) -> None:
+        """Write the event that ends a request; then, once, its line in the log."""
+        await self.write_event(lane, event, trace)
+        self._lines.info("message_settled", **log_fields(event, trace))
+        if job is not None and job.waits_since_ms and self._spans.is_on:
+            self._spans.ended(lane, job, event, self._ctx.unix_ms())
 
     async def write_event(self, lane: Lane, event: dict[str, Any], trace: bytes | None = None) -> None:
         """Write an outbound-event until Kafka has it."""
@@ -198,6 +200,8 @@ class Finish:
             await self._ctx.ours(lane)
             self._ctx.acknowledge_job(lane, job)
             job.stage = Stage.FINISHED
+        if self._spans.is_on:
+            self._spans.ended(lane, job, {"type": "judged again"}, self._ctx.unix_ms())
 
     # -- others ------------------------------------------------------------------------------------------------------
     async def duplicate(self, lane: Lane, job: Job, place: Place, *, conflict: bool) -> None:
@@ -208,11 +212,11 @@ class Finish:
         await self._ctx.ours(lane)
         self._ctx.acknowledge(lane, [place], job.message.request_id)
 
-    async def repeat(self, lane: Lane, request_id: str, place: Place) -> None:
+    async def repeat(self, lane: Lane, request_id: str, place: Place, trace: bytes | None = None) -> None:
         """The record of a request that is settled came again: write what is missing, acknowledge it."""
         state = lane.ledger.of(request_id)
         if state is not None and state.event is not None:
-            await self.write_event(lane, state.event)
+            await self._tell_end(lane, state.event, trace, None)
             state.event = None
         await self._ctx.ours(lane)
         self._ctx.acknowledge(lane, [place], request_id)
@@ -239,6 +243,12 @@ class Finish:
             attempts=attempts, timestamp_ms=self._ctx.unix_ms(), original=headers,
         )  # fmt: skip
         self._ctx.metrics.dead_letters.labels("sender", code).inc()
+        held_back = self._repeats.pass_now(code, self._ctx.steady_s())
+        if held_back is not None:
+            log.warning(
+                "record_dead_lettered", topic=place[0], partition=place[1], offset=place[2], code=code, detail=why,
+                suppressed=held_back,
+            )  # fmt: skip
         text_key = (key or b"").decode(errors="replace")
         await self._ctx.write(lane, self._dead_topic, value or b"", text_key, written)
 
@@ -268,7 +278,7 @@ class Finish:
 
 
 def _traced(headers: Headers, trace: bytes | None) -> Headers:
-    return headers if trace is None else [*headers, ("traceparent", trace)]
+    return headers if trace is None else [*headers, (TRACEPARENT, trace)]
 
 
 def due_to_steady_s(due_ms: int, now_ms: int, now_s: float) -> float:

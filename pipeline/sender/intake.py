@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from pipeline.errors import RecordError
-from pipeline.records.codec import decode_object, header_of, require_schema
+from pipeline.records.codec import decode_object, require_schema, trace_of
 from pipeline.records.ready import ReadyMessage, parse_ready
 from pipeline.records.request import PRIORITIES
 from pipeline.sender.context import Context
@@ -92,7 +92,7 @@ class Intake:
         if not self._scheduling.is_delayed(topic):
             source_topic, source_partition, source_offset = message.source
             lane.read_to[topic, source_topic, source_partition] = source_offset
-        early = Early(message, place, timestamp_ms, header_of(headers, "traceparent"))
+        early = Early(message, place, timestamp_ms, trace_of(headers))
         if lane.is_open:
             self.place(lane, early)
         else:
@@ -128,7 +128,7 @@ class Intake:
             if job is not None and job.stage is Stage.SETTLING:
                 job.places.append(record.place)  # acknowledged with the event that is on its way
                 return
-            self._ctx.spawn(lane, self._finish.repeat(lane, record.message.request_id, record.place))
+            self._ctx.spawn(lane, self._finish.repeat(lane, record.message.request_id, record.place, record.trace))
         else:
             self._duplicate(lane, record, state.digest)
 
@@ -140,6 +140,7 @@ class Intake:
     def _job(self, record: Early) -> Job:
         job = Job(record.message, PRIORITY_INDEX[record.message.priority])
         job.trace = record.trace
+        job.waits_since_ms = record.timestamp_ms
         return job
 
     def _new(self, lane: Lane, record: Early, state: IdState | None) -> None:

@@ -46,12 +46,13 @@ class Job:
         unknown_since_s: When its newest attempt without an outcome was made, steady clock.
         unknown_attempt_ms: Broker time of that attempt.
         trace: W3C trace context of the request, kept on all that is written about it.
+        waits_since_ms: When its wait for the next request began, ms since 1970; 0: it waits for none any more.
     """
 
     __slots__ = (
         "attempt", "chain", "copy_ms", "copy_turn", "deferred", "due_s", "holds_recipient", "home", "hops", "message",
         "order", "places", "priority", "reason", "spent", "stage", "trace", "unknown", "unknown_attempt_ms",
-        "unknown_since_s", "written_s",
+        "unknown_since_s", "waits_since_ms", "written_s",
     )  # fmt: skip
 
     def __init__(self, message: ReadyMessage, priority: int) -> None:
@@ -72,6 +73,7 @@ class Job:
         self.copy_turn: asyncio.Lock | None = None
         self.reason = ""
         self.trace: bytes | None = None
+        self.waits_since_ms = 0
         self.written_s = 0.0
         self.unknown_since_s = 0.0
         self.unknown_attempt_ms = 0

@@ -27,10 +27,12 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.last_checks import ENDS, LastChecks
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
+from pipeline.sender.spans import Attempt, Spans
 from pipeline.sender.stops import CANCELLED
 from pipeline.sender.templates import template_refusal
 from pipeline.sender.wheel import goes_through_gate
 from pipeline.whatsapp.answer import Kind, Outcome, classify, classify_failure
+from pipeline.whatsapp.callback import callback_data
 from pipeline.whatsapp.client import RequestFailed
 
 log = structlog.get_logger(__name__)
@@ -49,6 +51,7 @@ class Posting:
     def __init__(self, ctx: Context, finish: Finish, scheduling: Scheduling) -> None:
         self._ctx, self._finish, self._scheduling = ctx, finish, scheduling
         self._last_checks = LastChecks(ctx)
+        self._spans = Spans(ctx.tracing)
         self._ledger_topic = ctx.settings.topic("send-ledger")
         self._repeats = Repeats()
         self.end_unknown: Callable[[Lane, Job], Awaitable[None]]
@@ -62,6 +65,7 @@ class Posting:
         """
         began_s, age_max_s = self._ctx.steady_s(), lane.attempt_age.limit_s
         job.attempt += 1
+        traced: Attempt | None = None
         try:
             await self._attempt(lane, job, age_max_s)
 
@@ -72,7 +76,10 @@ class Posting:
                 held = self._ctx.account.stops.forbids(lane.number, message)
                 return held or self._last_checks.forbid(lane, job, began_s, age_max_s, probe=probe)
 
-            callback = f"{message.request_id}:{job.attempt}" if lane.profile.echoes_callback_data else None
+            traced = self._spans.attempt(lane, job, self._ctx.unix_ms()) if self._spans.is_on else None
+            trace = traced.trace if traced is not None else None
+            echoed = lane.profile.echoes_callback_data
+            callback = callback_data(message.request_id, job.attempt, trace) if echoed else None
             body = lane.profile.render(message.record["request"]["message"], message.to, callback)
             endpoint = self._ctx.access.newest(lane.number, lane.endpoint)
             answer = await self._ctx.client.post(endpoint.url, endpoint.headers, body, last_check)
@@ -84,11 +91,11 @@ class Posting:
             await self._not_sent(lane, job, exc.reason)
         except RequestFailed as exc:
             self._ended(lane, flight, probe=probe)
-            await self._after(lane, job, classify_failure("read" if exc.written else "connect", exc.cause))
+            await self._after(lane, job, classify_failure("read" if exc.written else "connect", exc.cause), traced)
         else:
             self._ended(lane, flight, probe=probe)
             outcome = classify(answer.status, answer.headers, answer.body, self._ctx.unix_ms() / 1000)
-            await self._after(lane, job, self._ctx.access.judged(lane.number, endpoint, outcome))
+            await self._after(lane, job, self._ctx.access.judged(lane.number, endpoint, outcome), traced)
         finally:
             flight.ended()
 
@@ -150,7 +157,7 @@ class Posting:
         await self._settle(lane, job, event, "check")
 
     # -- after the write ---------------------------------------------------------------------------------------------
-    async def _after(self, lane: Lane, job: Job, outcome: Outcome) -> None:
+    async def _after(self, lane: Lane, job: Job, outcome: Outcome, traced: Attempt | None) -> None:
         now_s = self._ctx.steady_s()
         settings = self._ctx.settings.sender
         known = lane.ledger.of(job.message.request_id)
@@ -161,11 +168,14 @@ class Posting:
         self._ctx.metrics.send_attempts.labels(lane.number, outcome.kind.value).inc()
         if job.written_s:
             self._ctx.metrics.send_duration.observe(max(0.0, now_s - job.written_s))
+        if traced is not None:
+            self._spans.answered(traced, lane, job, outcome, self._ctx.unix_ms())
         self._steer(lane, job, outcome, what, now_s)
         job.stage = Stage.SETTLING
         if what.spends:
             job.spent += 1
         if what.action == "settle":
+            job.waits_since_ms = 0
             await self._settled(lane, job, outcome, what, now_s)
         elif what.action == "unknown":
             await self._unknown(lane, job, now_s)

@@ -15,13 +15,14 @@ from pipeline.sender.app import ACCOUNT, ASSIGNED, Sender
 from pipeline.streams import topics
 from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.run import run_role
+from pipeline.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
 ROLE: Final = "sender"
 
 
-def run_sender(settings: Settings) -> int:
+def run_sender(settings: Settings, tracing: Tracing = OFF) -> int:
     """Run one sender in the foreground.
 
     Returns:
@@ -41,7 +42,7 @@ def run_sender(settings: Settings) -> int:
 
     async def build() -> HardenedApp:
         health, metrics = Health((ASSIGNED, ACCOUNT)), Metrics()
-        sender = Sender(settings, metrics, health)
+        sender = Sender(settings, metrics, health, tracing)
         port = settings.http.port if settings.http.port is not None else PORTS[ROLE]
         server = await serve_health(health, metrics, settings.http.host, port)
         log.info("serving_health", host=settings.http.host, port=server.port)

@@ -12,13 +12,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from pipeline.clock import rfc3339
+from pipeline.whatsapp.callback import callback_of
 from pipeline.whatsapp.error_body import a_code
 
 ERRORS_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 512
-CALLBACK_CHARS_MAX: Final = 512  # biz_opaque_callback_data (Meta, status webhooks)
-REQUEST_ID_CHARS_MAX: Final = 128
-ATTEMPT_DIGITS_MAX: Final = 9
 USER_INITIATED: Final = "USER_INITIATED"
 # 2100-01-01: later times are milliseconds or rubbish.
 UNIX_S_MAX: Final = 4_102_444_800
@@ -131,21 +129,6 @@ def other_event(kind: str, origin: Origin, body: dict[str, Any]) -> dict[str, An
     if kind == "error":
         event.update(errors=[body], error_code=a_code(body.get("code")))
     return event
-
-
-def callback_of(value: Any) -> tuple[str | None, int | None]:
-    """Request id and attempt number from `biz_opaque_callback_data`: the sender wrote `<request_id>:<attempt>`.
-
-    The request id may contain colons itself. Both are None for a value that the sender cannot have written: other
-    programs may send from the same account.
-    """
-    if not isinstance(value, str) or len(value) > CALLBACK_CHARS_MAX:
-        return None, None
-    request_id, colon, attempt = value.rpartition(":")
-    is_number = attempt.isascii() and attempt.isdigit() and len(attempt) <= ATTEMPT_DIGITS_MAX
-    if not colon or not is_number or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
-        return None, None
-    return request_id, int(attempt)
 
 
 def _event(kind: str, origin: Origin, body: dict[str, Any], key: tuple[str | None, ...] | None) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tests.support.gate_stand import (
     request,
     update,
 )
+from tests.support.spans import PARENT
 from tests.unit.ingress.support import cloud, text
 
 
@@ -60,7 +61,7 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
         "later": (
             {"to": "15550100003", "not_before": rfc3339(unix_ms() + 7_200_000)}, (), None, ("deferred", "scheduled"),
         ),
-        "away": ({"to": "15550100001"}, [("traceparent", b"00-1-2-01")], (home + 1) % PARTITIONS, ("queued", None)),
+        "away": ({"to": "15550100001"}, [("traceparent", PARENT)], (home + 1) % PARTITIONS, ("queued", None)),
         "back": ({"to": "15550100003"}, returning_headers(first, attempt=2), None, ("queued", None)),
     }  # fmt: skip
     for name, (fields, headers, partition, _) in requests.items():
@@ -77,7 +78,7 @@ def test_requests_are_judged_by_what_people_said(stand: Stand) -> None:
     assert set(ready) == {"granted", "in window", "after a call", "away", "back", "code", stop_id}
     away = parse_ready(ready["away"].body)
     assert away.source[1] == (home + 1) % PARTITIONS
-    assert dict(ready["away"].headers)["traceparent"] == b"00-1-2-01"
+    assert dict(ready["away"].headers)["traceparent"] == PARENT
     back = parse_ready(ready["back"].body)
     assert (back.source, back.attempt) == (("outbound-requests", 1, 77), 2)
     for read in ready.values():

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from pipeline.records.inbound import InboundEvent
 from pipeline.records.schemas import MODELS
+from pipeline.whatsapp.callback import callback_of
 from pipeline.whatsapp.news import merge, news_of
 from pipeline.whatsapp.optout import opt_out_of
 from pipeline.whatsapp.signature import sign, verify_signature
 from pipeline.whatsapp.stop_words import fold
-from pipeline.whatsapp.webhook_events import callback_of
 from pipeline.whatsapp.webhooks import WebhookError, parse_webhook
 
 AT = "2026-11-22T10:00:00.000Z"

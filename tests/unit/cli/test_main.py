@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.cli.main import COMMANDS, cli
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, ConfigError, InvariantBroken, PipelineError, TopicsWrong
+from pipeline.tracing import Tracing
 from tests.unit.cli.conftest import Run
 
 
@@ -36,7 +37,7 @@ def role(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def _raising(error: BaseException) -> object:
-    def run_gate(_settings: Settings) -> int:
+    def run_gate(_settings: Settings, _tracing: Tracing) -> int:
         raise error
 
     return run_gate
@@ -47,7 +48,7 @@ def test_role_exit_code_is_what_the_role_returned(run: Run, role: ModuleType, co
     """A role's return value is the exit code of its command, and the role gets the settings of the file."""
     seen: list[str] = []
 
-    def run_gate(settings: Settings) -> int:
+    def run_gate(settings: Settings, _tracing: Tracing) -> int:
         seen.extend(settings.numbers)
         return code
 

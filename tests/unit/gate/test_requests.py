@@ -15,6 +15,7 @@ from pipeline.records.outbound import OutboundEvent
 from pipeline.records.ready import Ready, parse_ready
 from pipeline.records.returning import read_returning, returning_headers
 from pipeline.streams.partition import partition_of
+from tests.support.spans import PARENT
 from tests.unit.gate import making
 from tests.unit.gate.making import ADA, NOW_MS, NUMBER, PARTITIONS, Tables, body
 
@@ -39,7 +40,7 @@ def tables() -> Tables:
 
 def test_admitted_request_goes_to_its_lane_with_a_queued_event(tables: Tables) -> None:
     """An admitted request becomes a ready record on its number's lane and a `queued` event, both complete."""
-    trace = [("traceparent", b"00-abc-def-01")]
+    trace = [("traceparent", PARENT)]
     outs = outs_of(tables, making.request(to="+1 (555) 010-9999"), headers=trace, offset=5)
     ready, event = outs["ready-normal"], outs["outbound-events"]
     record = Ready.model_validate(body(ready))
@@ -59,7 +60,7 @@ def test_admitted_request_goes_to_its_lane_with_a_queued_event(tables: Tables) -
         headers = dict(out.headers)
         assert headers["schema"] == schema
         assert headers["content-type"] == b"application/json"
-        assert headers["traceparent"] == b"00-abc-def-01"
+        assert headers["traceparent"] == PARENT
 
 
 def test_the_same_record_twice_gives_the_same_events(tables: Tables) -> None:
@@ -121,10 +122,10 @@ def test_foreign_partition_is_re_routed_once(tables: Tables) -> None:
     """A record on a foreign partition is counted and goes home, once, with its first place in a header."""
     away = (HOME + 1) % PARTITIONS
     value = making.request()
-    outs = outs_of(tables, value, partition=away, offset=9, key=None, headers=[("traceparent", b"t")])
+    outs = outs_of(tables, value, partition=away, offset=9, key=None, headers=[("traceparent", PARENT)])
     out = outs["outbound-requests"]
     assert (out.key, out.partition, out.value) == (ADA, HOME, orjson.dumps(value))
-    assert dict(out.headers)["traceparent"] == b"t"
+    assert dict(out.headers)["traceparent"] == PARENT
     source = read_returning(out.headers).source
     assert source is not None
     assert (source["partition"], source["offset"], source["timestamp_ms"]) == (away, 9, NOW_MS)

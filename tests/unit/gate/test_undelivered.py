@@ -15,6 +15,7 @@ from pipeline.records.inbound import KIND_HEADER, kind_of
 from pipeline.records.outbound import OutboundEvent
 from pipeline.streams.partition import partition_of
 from pipeline.whatsapp.suppression import is_suppression
+from tests.support.spans import PARENT
 from tests.unit.gate import making
 from tests.unit.gate.making import ADA, NOW_MS, NUMBER, OTHER, Tables, body
 
@@ -41,11 +42,11 @@ def told(tables: Tables, event: dict[str, Any], **fields: Any) -> dict[str, Out]
 
 def test_it_is_told_with_its_code_and_request() -> None:
     """The event names request, attempt, message and code, and nothing that a status cannot know."""
-    out = told(Tables(), failed(), headers=[("traceparent", b"00-abc-def-01")])["outbound-events"]
+    out = told(Tables(), failed(), headers=[("traceparent", PARENT)])["outbound-events"]
     event = body(out)
     check(OutboundEvent, event)
     assert out.key == ADA
-    assert dict(out.headers)["traceparent"] == b"00-abc-def-01"
+    assert dict(out.headers)["traceparent"] == PARENT
     known = {name: value for name, value in event.items() if value not in (None, {})}
     assert known.pop("event_id")
     assert known == {

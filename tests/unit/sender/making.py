@@ -19,6 +19,7 @@ from pipeline.sender.replay import Apply, Standing
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.scopes import alone
 from pipeline.sender.takeover import Takeover
+from pipeline.tracing import OFF, Tracing
 from pipeline.whatsapp.client import Client
 from pipeline.whatsapp.profiles import PROFILES
 from tests.support.sender_kafka import SimDelivery, SimFollower, SimKafka, SimReader, Stored
@@ -88,6 +89,7 @@ class Bench:
     Args:
         skew_s: How far this host's idea of the date is off.
         follows: Whether `account-state` is read.
+        tracing: Follows its messages.
         plan: Fields of `Plan`: profile, rate, burst, dedupe_window_s, outages.
 
     Attributes:
@@ -98,7 +100,7 @@ class Bench:
 
     generation = 0
 
-    def __init__(self, *, skew_s: float = 0.0, follows: bool = True, **plan: Any) -> None:
+    def __init__(self, *, skew_s: float = 0.0, follows: bool = True, tracing: Tracing = OFF, **plan: Any) -> None:
         self.plan = Plan(**{"seed": 1, "slow_kafka": 0.0, **plan})
         self.chance = random.Random(1)
         self.clock, self.skew_s, self.world = Clock(), skew_s, self
@@ -118,7 +120,7 @@ class Bench:
         self.ctx = SimContext(
             settings=self.settings, loop=self.loop, stream=self.stream, delivery=SimDelivery(self),
             client=cast("Client", None), account=account, metrics=metrics(), owner="host/1",
-            optouts=OptOuts(self.settings, self.loop, lambda: None, Opening, self.kafka.broker_ms),
+            optouts=OptOuts(self.settings, self.loop, lambda: None, Opening, self.kafka.broker_ms), tracing=tracing,
         )  # fmt: skip
         self.ctx.process = process
         self.account_follower = SimFollower(self.settings.kafka, MARKS, account.apply, self.loop)

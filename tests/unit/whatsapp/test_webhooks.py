@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pipeline.whatsapp import webhooks
-from pipeline.whatsapp.webhook_events import callback_of
+from pipeline.whatsapp.callback import callback_of
 from pipeline.whatsapp.webhooks import BODY_BYTES_MAX, EVENTS_MAX, WebhookError, parse_webhook
 
 AT = "2026-11-22T10:00:00.000Z"

@@ -50,6 +50,7 @@ COMMANDS: dict[str, Entry] = {
     "suppressions": Entry("suppressions", "Messages", "Show who gets nothing any more, and lift that."),
     "campaigns": Entry("campaigns", "Operate", "Show, pause, resume and cancel campaigns."),
     "numbers": Entry("numbers", "Operate", "Show, pause and resume sending numbers."),
+    "plan": Entry("plan", "Setup", "Say what a demand takes: processes, partitions, memory, disk, time."),
     "topics": Entry("topics", "Setup", "Compare the topics with what the pipeline needs, and make them."),
     "config": Entry("config", "Setup", "Check, show and document the settings."),
     "schemas": Entry("schemas", "Setup", "Export the JSON Schemas of all records, or check the exported ones."),

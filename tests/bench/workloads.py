@@ -2,13 +2,11 @@
 
 Names follow the list of workloads that peers were measured on: W1 open throttle, W2 conformance, W3/W4 spells,
 W7 one-time codes behind a backlog, W9 idle, W10 restore of the gate's tables, W11 the ingress, W3B a limit lower than
-configured; W11FLAT, W11DEATHS, TAKEOVER, SCOPES and PAIR are our own.
+configured; W11FLAT, W11DEATHS, TAKEOVER, SCOPES, PAIR, PLAN and PLANCOSTS are our own.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +17,12 @@ from confluent_kafka import Producer
 
 from tests.bench.ingress import w11, w11_deaths, w11_flat
 from tests.bench.measure import cpu_s, peak_mib, percentile
+from tests.bench.plan import plan, plan_costs
+from tests.bench.reference import plain_loop
 from tests.bench.restore import restore
 from tests.bench.scopes import pair, scopes, w3b
 from tests.bench.takeover import takeover
 from tests.support.campaign import EXPRESS, Ids, Request, campaign, people
-from tests.support.stage import ROOT
 from tests.support.world import NUMBER, World
 
 Figures = dict[str, float | int | str]
@@ -62,7 +61,7 @@ def w1(kafka: str, folder: Path, count: int) -> Figures:
         sender_s = _reach(world, "outbound-events", 2 * count)
         sender_cpu, sender_mib = cpu_s(sender) - used, peak_mib(sender)
         world.kill("sender", 15)
-        loop_s, loop_cpu = _loop(world, count)
+        loop_s, loop_cpu = plain_loop(world, count)
     return {
         "messages": count,
         "gate per CPU-second": round(count / gate_cpu),
@@ -75,16 +74,6 @@ def w1(kafka: str, folder: Path, count: int) -> Figures:
         "loop messages/s (wall)": round(count / loop_s),
         "sender CPU / loop CPU": round(sender_cpu / loop_cpu, 2),
     }
-
-
-def _loop(world: World, count: int) -> tuple[float, float]:
-    argv = [sys.executable, "-m", "tests.bench.loop", world.kafka, world.topic("outbound-requests")]
-    child = subprocess.Popen([*argv, f"{world.api.url}/v1/messages", str(count)], cwd=ROOT)
-    began, used = time.monotonic(), 0.0
-    while child.poll() is None:
-        used = cpu_s(child.pid)
-        time.sleep(0.05)
-    return time.monotonic() - began, used
 
 
 def w2(kafka: str, folder: Path, count: int) -> Figures:
@@ -212,6 +201,8 @@ WORKLOADS: dict[str, tuple[Workload, int, int]] = {
     "SCOPES": (scopes, 50_000, 6_000),
     "PAIR": (pair, 5_000, 1_000),
     "TAKEOVER": (takeover, 100_000, 10_000),
+    "PLAN": (plan, 4_000, 600),
+    "PLANCOSTS": (plan_costs, 2_000, 400),
 }
 """By name: the workload, its size, its size with --quick."""
 

@@ -9,8 +9,16 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from pipeline.cli.main import cli
+from pipeline.cli.plan import paper
 from pipeline.cli.settings_text import as_markdown
+from pipeline.config import ENV_CONFIG
+from pipeline.errors import EXIT_DONE
 from pipeline.records.reasons import REASONS, TERMINAL, TYPES, reasons_of
+from pipeline.sizing.costs import costs
+from pipeline.sizing.limits import breaks
 from pipeline.streams.topics import DAY_MS, TOPICS, Topic
 from pipeline.whatsapp.stop_words import LANGUAGES
 
@@ -60,8 +68,27 @@ def words_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def plan_example() -> str:
+    """What `wapipe plan` prints for a small demand."""
+    done = CliRunner().invoke(cli, EXAMPLE, env={ENV_CONFIG: None})
+    if done.exit_code != EXIT_DONE:
+        raise ValueError(f"wapipe {' '.join(EXAMPLE)}: exit {done.exit_code}: {done.output}")
+    return f"```text\n{done.stdout}```\n"
+
+
+def breaks_table() -> str:
+    """In which order limits are met on the way to as many numbers as there are on paper."""
+    lines = ["| numbers | what is full there | then |", "|---|---|---|"]
+    for one in breaks(paper(), costs(), {}):
+        then = one.limit.then if one.limit.stops else f"nothing stops; {one.limit.then}"
+        lines.append(f"| {one.numbers:,} | {one.limit.name} | {then} |")
+    return "\n".join(lines) + "\n"
+
+
+EXAMPLE = ("plan", "--numbers", "3", "--rate", "80", "--messages-per-day", "2e6", "--recipients", "5e5")
 TABLES: Mapping[str, Callable[[], str]] = {
     "topics": topics_table, "reasons": reasons_table, "settings": as_markdown, "words": words_table,
+    "plan": plan_example, "breaks": breaks_table,
 }  # fmt: skip
 
 

@@ -18,11 +18,12 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(RULES, 2),
     "operations": 3,
     **dict.fromkeys(ROLES, 4),
+    "sizing": 4,
     "cli": 5,
     "__main__": 6,
 }
 EMBEDDED_MAY = frozenset({"errors", "config", "clock"})
-PURE = ("throttle", "whatsapp")
+PURE = ("throttle", "whatsapp", "sizing")
 IMPURE = frozenset({"asyncio", "aiohttp", "confluent_kafka", "faust", "aiokafka", "mode", "threading", "time"})
 SHELLS = frozenset({"whatsapp/client.py"})
 """Modules of the pure rooms that do I/O."""
@@ -99,7 +100,7 @@ RULE_MODULES = [
 
 @pytest.mark.parametrize("path", RULE_MODULES)
 def test_rules_do_no_io(path: Path) -> None:
-    """Throttle and whatsapp are rules over plain values: no loop, no socket, no Kafka, no clock."""
+    """Throttle, whatsapp and sizing are rules over plain values: no loop, no socket, no Kafka, no clock."""
     found = [(module, line) for module, line in imports_of(path) if module.split(".")[0] in IMPURE]
     assert found == []
 

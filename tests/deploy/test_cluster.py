@@ -30,6 +30,9 @@ pytestmark = [
 
 SETTLED_TIMEOUT_S = 120.0
 RELEASE, FULL = chart.RELEASE, f"{chart.RELEASE}-wapipe"
+OWN_ACCOUNT = "messaging"
+"""The service account that one case expects to be there."""
+ROLES = "app.kubernetes.io/component in (gate, sender, ingress)"
 PODS = {
     "default": {"gate": 2, "sender": 1, "ingress": 2},
     "minimal": {"gate": 1, "sender": 1, "ingress": 2},
@@ -41,7 +44,7 @@ PODS = {
 }
 """Pods of each role that must be Ready; where the ingress scales by CPU, its autoscaler's lowest number."""
 FAULTS: dict[str, tuple[str, str, str, Any, str]] = {
-    "a misspelt field": ("default", "StatefulSet", "spec/replicaz", 1, 'unknown field "spec.replicaz"'),
+    "a misspelt field": ("default", "StatefulSet", "spec/replicaz", 1, "replicaz: field not declared"),
     "a bad quantity": (
         "default", "StatefulSet", "spec/template/spec/containers/0/resources/limits/memory", "1Gib",
         "quantities must match",
@@ -75,9 +78,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace in which Pod Security enforces `restricted`; what a failed test leaves in it goes with it."""
     name = f"t{uuid.uuid4().hex[:8]}"
-    cluster.apply(restricted_namespace(name))
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": OWN_ACCOUNT, "namespace": name}}
+    cluster.apply(restricted_namespace(name), account)
     yield name
-    cluster.kubectl("delete", "namespace", name, "--timeout=60s")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def helm(cluster: Cluster, namespace: str) -> Callable[..., str]:
     """Runs helm in the namespace and gives its output; it must succeed, and waits until everything is ready."""
 
     def run(command: str, *arguments: str | Path) -> str:
-        wait = [] if command == "status" else ["--wait", f"--timeout={SETTLED_TIMEOUT_S:.0f}s"]
+        wait = ("--wait", f"--timeout={SETTLED_TIMEOUT_S:.0f}s")
         done = cluster.helm(command, RELEASE, *map(str, arguments), "-n", namespace, *wait)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -148,7 +152,7 @@ def test_a_pod_that_is_not_restricted_never_starts(cluster: Cluster, namespace: 
 def _ready(cluster: Cluster, namespace: str) -> dict[str, int]:
     """Pods that are Ready, by role."""
     found = Counter[str]()
-    for pod in cluster.get("pod", namespace, "app.kubernetes.io/component in (gate, sender, ingress)"):
+    for pod in cluster.get("pod", namespace, ROLES):
         conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
         if conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]:
             found[pod["metadata"]["labels"]["app.kubernetes.io/component"]] += 1
@@ -160,14 +164,16 @@ def _names(cluster: Cluster, namespace: str, kind: str) -> set[str]:
 
 
 def _uids(cluster: Cluster, namespace: str, kind: str) -> dict[str, str]:
-    return {one["metadata"]["name"]: one["metadata"]["uid"] for one in cluster.get(kind, namespace)}
+    """Identities by name; of pods, those of the roles."""
+    found = cluster.get(kind, namespace, ROLES if kind == "pod" else "")
+    return {one["metadata"]["name"]: one["metadata"]["uid"] for one in found}
 
 
 def _gone(cluster: Cluster, namespace: str) -> bool:
     kinds = "pod,service,configmap,statefulset,deployment,job,networkpolicy,poddisruptionbudget,serviceaccount,secret"
     left = cluster.get(f"{kinds},scaledobject,podmonitor,servicemonitor,prometheusrule,httproute,ingress", namespace)
-    # What Kubernetes itself puts into every namespace.
-    return {one["metadata"]["name"] for one in left} <= {"kube-root-ca.crt", "default"}
+    # What Kubernetes itself puts into every namespace, and these tests.
+    return {one["metadata"]["name"] for one in left} <= {"kube-root-ca.crt", "default", OWN_ACCOUNT}
 
 
 @pytest.mark.parametrize("case", chart.CASES)
@@ -226,7 +232,7 @@ def next_release(tmp_path: Path) -> Path:
 
 
 def _images(cluster: Cluster, namespace: str) -> set[str]:
-    pods = cluster.get("pod", namespace, "app.kubernetes.io/component in (gate, sender, ingress)")
+    pods = cluster.get("pod", namespace, ROLES)
     return {one["spec"]["containers"][0]["image"] for one in pods}
 
 
@@ -240,10 +246,10 @@ def test_the_next_release_rolls_over_this_one_and_back(
     helm("upgrade", next_release, "-f", chart.CASES["default"], "--set=config.policy.tier_share=0.5")
     wait_until(lambda: _images(cluster, namespace) == {"wapipe:9.0.0"}, "the new pods alone", SETTLED_TIMEOUT_S)
     assert not set(pods.values()) & set(_uids(cluster, namespace, "pod").values())
-    assert _ready(cluster, namespace) == PODS["default"]
+    wait_until(lambda: _ready(cluster, namespace) == PODS["default"], "all of them ready", SETTLED_TIMEOUT_S)
     helm("rollback", "1")
     wait_until(lambda: _images(cluster, namespace) == {now}, "the old pods again", SETTLED_TIMEOUT_S)
-    wait_until(lambda: _ready(cluster, namespace) == PODS["default"], "all of them ready", SETTLED_TIMEOUT_S)
+    wait_until(lambda: _ready(cluster, namespace) == PODS["default"], "those ready", SETTLED_TIMEOUT_S)
     assert _uids(cluster, namespace, "pvc") == claims
 
 

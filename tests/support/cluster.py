@@ -26,7 +26,7 @@ START_TIMEOUT_S: Final = 240.0
 """A machine of two cores under load; alone it takes 5 s."""
 COMMAND_TIMEOUT_S: Final = 300.0
 END_TIMEOUT_S: Final = 20.0
-NODES, VOLUMES_PER_CLASS = 3, 12
+NODES, VOLUMES_PER_CLASS = 3, 24
 DEFAULT_CLASS, OTHER_CLASS = "standard", "fast"
 POD_SECURITY: Final = "pod-security.kubernetes.io"
 

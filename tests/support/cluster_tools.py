@@ -40,7 +40,7 @@ KWOK: Final = Module("sigs.k8s.io/kwok", "v0.8.0")
 KUBECONFORM: Final = Module("github.com/yannh/kubeconform", "v0.8.0")
 KEDA: Final = Module("github.com/kedacore/keda/v2", "v2.21.0")
 PROMETHEUS_OPERATOR: Final = Module("github.com/prometheus-operator/prometheus-operator", "v0.85.0")
-GATEWAY_API: Final = Module("sigs.k8s.io/gateway-api", "v1.7.0")
+GATEWAY_API: Final = Module("sigs.k8s.io/gateway-api", "v1.6.3")
 
 PROGRAMS: Final[Mapping[str, tuple[Module, str]]] = {
     "etcd": (ETCD, ""),
@@ -135,7 +135,8 @@ def _go(*arguments: str, cwd: Path) -> str:
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        sys.exit(f"go {' '.join(arguments)} exited with {done.returncode}:\n{done.stderr[-SHOWN_CHARS:]}")
+        said = (done.stdout + done.stderr)[-SHOWN_CHARS:]
+        sys.exit(f"go {' '.join(arguments)} exited with {done.returncode}:\n{said}")
     return done.stdout
 
 

@@ -50,6 +50,9 @@ COMMANDS: dict[str, Entry] = {
     "suppressions": Entry("suppressions", "Messages", "Show who gets nothing any more, and lift that."),
     "campaigns": Entry("campaigns", "Operate", "Show, pause, resume and cancel campaigns."),
     "numbers": Entry("numbers", "Operate", "Show, pause and resume sending numbers."),
+    "dead-letters": Entry(
+        "dead_letters", "Operate", "List, inspect, replay and discard records that could not be processed."
+    ),
     "plan": Entry("plan", "Setup", "Say what a demand takes: processes, partitions, memory, disk, time."),
     "topics": Entry("topics", "Setup", "Compare the topics with what the pipeline needs, and make them."),
     "config": Entry("config", "Setup", "Check, show and document the settings."),
@@ -83,7 +86,7 @@ class Root(click.Group):
         if entry is None:
             return None
         module = importlib.import_module(f"pipeline.cli.{entry.module}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

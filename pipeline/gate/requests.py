@@ -175,7 +175,7 @@ class RequestJudge:
             if returning.unknown:
                 # An attempt of it may have gone out: it may not end as if it never had.
                 return [self._lost_track(prepared, decision, now_ms)]
-            return [self._end(item, plain, source, decision, now_ms)]
+            return [self._end(item, plain, source, decision, now_ms, replay=returning.replay)]
         assert number is not None  # noqa: S101  `decide` refuses what has no number
         if heard_ms is None:
             return Wait(UPDATES)
@@ -217,12 +217,15 @@ class RequestJudge:
             self._teller.event(item, request.to, event),
         ]
 
-    def _end(self, item: Item, plain: Mapping[str, Any], source: Mapping[str, Any], reject: Reject, now_ms: int) -> Out:
+    def _end(
+        self, item: Item, plain: Mapping[str, Any], source: Mapping[str, Any], reject: Reject, now_ms: int, *,
+        replay: bool = False,
+    ) -> Out:  # fmt: skip
         self._metrics.rejected.labels(reject.reason).inc()
         number = self._numbers.get(plain["from"])
         event = outbound.outbound_event(
             reject.kind, plain, source, at_ms=now_ms, stage=STAGE, reason=reject.reason, detail=reject.detail,
-            business=number.business if number is not None else None, consent=reject.consent,
+            business=number.business if number is not None else None, consent=reject.consent, replay=replay,
         )  # fmt: skip
         return self._teller.event(item, plain["to"], event)
 
@@ -233,6 +236,7 @@ class RequestJudge:
             "failed", prepared.plain, prepared.source, at_ms=now_ms, stage=STAGE, reason="outcome_unknown",
             detail=f"not tried again: {reject.reason}", attempt=prepared.returning.attempt or None,
             business=number.business if number is not None else None, consent=reject.consent,
+            replay=prepared.returning.replay,
         )  # fmt: skip
         return self._teller.event(prepared.item, prepared.request.to, event)
 

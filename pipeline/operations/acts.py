@@ -20,12 +20,19 @@ Via = Literal["cli", "console"]
 
 
 class Outgoing(NamedTuple):
-    """A record to write; `topic` is its name without the prefix, no `value` is a tombstone."""
+    """A record to write.
+
+    Attributes:
+        topic: Its name without the prefix.
+        value: None: a tombstone.
+        partition: A lane's; -1: by the key.
+    """
 
     topic: str
-    key: str
+    key: str | bytes | None
     value: bytes | None
     headers: Headers
+    partition: int = -1
 
 
 class Actor(NamedTuple):
@@ -64,7 +71,7 @@ def audited(
     """An act with its audit-event/1.
 
     Args:
-        action: A verb of the contract: pause, resume, revoke, erase, replay, cancel, override, …
+        action: A verb of the contract (pause, resume, revoke, erase, replay, cancel, override), or discard, lift.
         target: What it is done to, e.g. `number:200000000000001`; a recipient in full.
         reason: Why, in the operator's words.
     """

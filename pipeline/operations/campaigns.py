@@ -42,11 +42,11 @@ class Campaign:
 
 
 class Tally:
-    """Counts the events of campaigns, each request once."""
+    """Counts the events of campaigns, each request once, by its last end."""
 
     def __init__(self) -> None:
         self.campaigns: dict[str, Campaign] = {}
-        self._ended: dict[tuple[Any, Any], bool] = {}
+        self._ends: dict[tuple[Any, Any], str | None] = {}
 
     def add(self, event: Mapping[str, Any], at_ms: int) -> None:
         """Take an event in; those of no campaign, and repeats, change nothing."""
@@ -55,18 +55,21 @@ class Tally:
             return
         campaign = self.campaigns.setdefault(name, Campaign(first_ms=at_ms))
         campaign.first_ms, campaign.last_ms = min(campaign.first_ms, at_ms), max(campaign.last_ms, at_ms)
-        key, ends = (event.get("number"), event.get("request_id")), kind in TERMINAL
-        known = self._ended.get(key)
-        if known or (known is False and not ends):
+        key, end = (event.get("number"), event.get("request_id")), str(kind) if kind in TERMINAL else None
+        is_new, before = key not in self._ends, self._ends.get(key)
+        # Only what failed can end anew, by an operator's replay.
+        if (end is None and not is_new) or before not in (None, "failed"):
             return
-        if known is None and len(self._ended) >= MAX_REQUESTS:
+        if is_new and len(self._ends) >= MAX_REQUESTS:
             return
-        self._ended[key] = ends
-        if known is None:
+        self._ends[key] = end
+        if is_new and end is None:
             campaign.open += 1
-        if ends:
-            campaign.open -= 1
-            campaign.ends[str(kind)] = campaign.ends.get(str(kind), 0) + 1
+        elif end is not None:
+            campaign.open -= not is_new and before is None
+            campaign.ends[end] = campaign.ends.get(end, 0) + 1
+        if before is not None:
+            campaign.ends[before] -= 1
 
 
 def counted(reader: Reader, since_ms: int, advance: Advance | None = None) -> dict[str, Campaign]:

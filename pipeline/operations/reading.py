@@ -16,7 +16,7 @@ from confluent_kafka.admin import OffsetSpec
 from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, DecodeError, TopicsWrong
-from pipeline.records.codec import decode_object
+from pipeline.records.codec import Headers, decode_object
 from pipeline.streams.client import reader_conf
 from pipeline.streams.topics import admin
 
@@ -35,7 +35,13 @@ Advance = Callable[[int, int], None]
 
 
 class Row(NamedTuple):
-    """A record of a topic; `topic` is its name without the prefix, `timestamp_ms` the broker's time."""
+    """A record of a topic.
+
+    Attributes:
+        topic: Its name without the prefix.
+        timestamp_ms: The broker's time.
+        headers: Empty unless they were asked for.
+    """
 
     topic: str
     partition: int
@@ -43,6 +49,7 @@ class Row(NamedTuple):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+    headers: Headers = ()
 
 
 def decoded(row: Row) -> dict[str, Any] | None:
@@ -94,6 +101,7 @@ class Reader:
         *,
         partitions: Collection[int] | None = None,
         since_ms: int | None = None,
+        with_headers: bool = False,
         advance: Advance | None = None,
     ) -> Iterator[Row]:
         """Yield every record of a topic up to the end it has now; in order within a partition.
@@ -101,6 +109,7 @@ class Reader:
         Args:
             partitions: Only these; None: all.
             since_ms: Only records from this broker time on; None: from the start.
+            with_headers: Whether rows carry their headers.
             advance: Told how far it is, after every batch.
 
         Raises:
@@ -123,12 +132,31 @@ class Reader:
                     end = left.get(partition, 0)
                     if message.error() is None and offset < end:
                         read += 1
-                        yield _row(topic, message)
+                        yield _row(topic, message, with_headers=with_headers)
                     # Compaction and transaction markers leave gaps: the last offset may be missing, the end never is.
                     if message.error() is not None or offset >= end - 1:
                         left.pop(partition, None)
                 if advance is not None:
                     advance(read, total)
+        finally:
+            self._consumer.unassign()
+
+    def at(self, topic: str, partition: int, offset: int) -> Row | None:
+        """One record, with its headers; None: it is not there, or not any more.
+
+        Raises:
+            TopicsWrong: there is no such topic.
+            BrokerUnreachable: no broker answered, or nothing came for 15 s.
+        """
+        if not 0 <= partition < self.partitions(topic):
+            return None
+        low = self._offsets(topic, [partition], OffsetSpec.earliest())[partition]
+        if not low <= offset < self._offsets(topic, [partition], OffsetSpec.latest())[partition]:
+            return None
+        self._assign(topic, {partition: offset})
+        try:
+            first = self._batch()[0]
+            return _row(topic, first, with_headers=True) if first.error() is None and first.offset() == offset else None
         finally:
             self._consumer.unassign()
 
@@ -203,8 +231,10 @@ def _is_end(error: Any) -> bool:
     return bool(error.code() == KafkaError._PARTITION_EOF)
 
 
-def _row(topic: str, message: Any) -> Row:
-    return Row(topic, message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value())
+def _row(topic: str, message: Any, *, with_headers: bool = False) -> Row:
+    headers = [(name, value or b"") for name, value in message.headers() or ()] if with_headers else ()
+    place = (topic, message.partition(), message.offset(), message.timestamp()[1])
+    return Row(*place, message.key(), message.value(), headers)
 
 
 @contextmanager

@@ -34,7 +34,9 @@ async def write_act(delivery: Delivery, settings: Settings, act: Act) -> None:
     """
     try:
         for record in (*((act.audit,) if act.audit is not None else ()), *act.records):
-            await delivery.send(settings.topic(record.topic), record.value, record.key, record.headers)
+            await delivery.send(
+                settings.topic(record.topic), record.value, record.key, record.headers, record.partition
+            )
     except KafkaException as exc:
         raise unreachable(settings, exc) from exc
 
@@ -66,7 +68,8 @@ def write_one(settings: Settings, record: Outgoing) -> Receipt:
     async def run() -> Receipt:
         delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
         try:
-            return await delivery.send(settings.topic(record.topic), record.value, record.key, record.headers)
+            topic = settings.topic(record.topic)
+            return await delivery.send(topic, record.value, record.key, record.headers, record.partition)
         except KafkaException as exc:
             raise unreachable(settings, exc) from exc
         finally:
@@ -108,7 +111,8 @@ async def _write_all(settings: Settings, records: Iterable[Outgoing]) -> int:
     queued = 0
     try:
         for record in records:
-            delivery.produce(settings.topic(record.topic), record.value, record.key, record.headers, tally.done)
+            topic = settings.topic(record.topic)
+            delivery.produce(topic, record.value, record.key, record.headers, tally.done, record.partition)
             queued += 1
             if queued % BREATHE_EVERY_RECORDS == 0:
                 await asyncio.sleep(0)

@@ -88,22 +88,26 @@ def outbound_event(
     queue_ms: int | None = None,
     api_ms: int | None = None,
     consent: Mapping[str, Any] | None = None,
+    replay: bool = False,
 ) -> dict[str, Any]:
     """Build an event with every field of the contract.
 
     The id of a terminal event is a function of (number, request_id) alone, so that a re-written one is the same
-    event; that of any other also names its type, attempt and place, so that reading a record twice changes nothing.
+    event; that of any other also names its type, attempt and place, so that reading a record twice changes nothing. A
+    replay ends its request a second time, which is another event: its id names the attempt, too.
 
     Args:
         kind: One of `TYPES`.
         request: The request as a parsed object (`from`, `to`, `request_id`, … may be missing in a bad one).
         source: Topic, partition and offset of the request's record.
+        replay: Whether an operator sent the request again.
     """
     assert kind in TYPES, kind  # noqa: S101  a programmer's error
     request_id, number = request.get("request_id"), request.get("from")
     terminal = kind in TERMINAL
     if terminal:
-        event_id = stable_id(number, request_id, "terminal")
+        again = ("replay", attempt) if replay else ()
+        event_id = stable_id(number, request_id, "terminal", *again)
     else:
         place = (source["topic"], source["partition"], source["offset"])
         event_id = stable_id(number, request_id, kind, reason, attempt, due_at_ms, *place)

@@ -18,6 +18,8 @@ ATTEMPT_HEADER: Final = "wapipe-attempt"
 SPENT_HEADER: Final = "wapipe-spent"
 UNKNOWN_HEADER: Final = "wapipe-unknown"
 REPLAY_HEADER: Final = "wapipe-replay"
+REPLAY_OF_HEADER: Final = "wapipe-replay-of"
+"""The dead letter that a replay was made from, for whoever traces it: `dead-letter[3]@991`."""
 REROUTED_HEADER: Final = "wapipe-rerouted"
 TRUE: Final = b"1"
 MAX_COUNT: Final = 1_000_000
@@ -46,7 +48,7 @@ FIRST_TIME: Final = Returning()
 
 
 def returning_headers(
-    source: Mapping[str, Any], *, attempt: int = 0, spent: int = 0, unknown: bool = False
+    source: Mapping[str, Any], *, attempt: int = 0, spent: int = 0, unknown: bool = False, replay: bool = False
 ) -> list[tuple[str, bytes]]:
     """Headers that keep a message's identity on its way back through the gate.
 
@@ -60,6 +62,8 @@ def returning_headers(
         pairs.append((SPENT_HEADER, b"%d" % spent))
     if unknown:
         pairs.append((UNKNOWN_HEADER, TRUE))
+    if replay:
+        pairs.append((REPLAY_HEADER, TRUE))
     return pairs
 
 

@@ -95,6 +95,7 @@ class Finish:
             at_ms=self._ctx.unix_ms(),
             stage="sender",
             business=message.record["business"],
+            replay=message.replay,
             **fields,
         )
 
@@ -189,7 +190,9 @@ class Finish:
     async def back_to_gate(self, lane: Lane, job: Job) -> None:
         """Have a message judged anew that waited an hour or more: consent, window and template may have changed."""
         source = job.message.record["source"]
-        extra = returning_headers(source, attempt=job.attempt, spent=job.spent, unknown=job.unknown)
+        extra = returning_headers(
+            source, attempt=job.attempt, spent=job.spent, unknown=job.unknown, replay=job.message.replay
+        )
         # Its end may have counted from its `not_before`; a date further ahead than the contract's would be invalid.
         expires_ms = min(job.message.expires_ms, self._ctx.unix_ms() + MAX_AHEAD_MS - CLOCKS_APART_MS)
         request = {**job.message.record["request"], "not_before": None, "expires_at": rfc3339(expires_ms)}

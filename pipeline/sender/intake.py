@@ -170,7 +170,8 @@ class Intake:
     def _doubt(self, lane: Lane, job: Job, record: Early, state: IdState | None, now_s: float) -> None:
         """An attempt of it never got an outcome: it waits for evidence, unless an operator sends it all the same."""
         job.unknown = True
-        if state is None or not state.settled:
+        is_forgotten = state is None and record.message.replay  # it was given up long ago
+        if not is_forgotten and (state is None or not state.settled):
             job.stage = Stage.UNKNOWN
         job.unknown_attempt_ms = max(state.open.values(), default=state.last_ms) if state else record.timestamp_ms
         waited_ms = max(0, (lane.ledger.opened_ms or 0) - job.unknown_attempt_ms)

@@ -32,7 +32,7 @@ def test_every_file_that_is_named_exists() -> None:
 def test_every_command_that_is_named_exists() -> None:
     """`wapipe X` and `wapipe X Y` in README are commands."""
     context = click.Context(cli)
-    for first, second in re.findall(r"\bwapipe(?: --config \S+)? ([a-z]+)(?: ([a-z]+))?", TEXT):
+    for first, second in re.findall(r"\bwapipe(?: --config \S+)? ([a-z][a-z-]+)(?: ([a-z]+))?", TEXT):
         command = cli.get_command(context, first)
         assert command is not None, first
         if second and isinstance(command, click.Group):

@@ -30,7 +30,7 @@ class Kafka:
         if not self.pieces_left:
             raise BrokerUnreachable("gone")
         self.pieces_left -= 1
-        piece = [record.key for record in records]
+        piece = [str(record.key) for record in records]
         self.taken += piece
         return len(piece)
 

@@ -37,7 +37,7 @@ def after(*templates: Listed, unreadable: int = 0, **records: dict[str, Any]) ->
         value = orjson.loads(record.value) if record.value is not None else None
         if value is not None:
             check(TemplateDefinition, value)
-        registry.put(record.key, value)
+        registry.put(str(record.key), value)
     return changes, registry
 
 

@@ -138,12 +138,12 @@ class Kafka:
 
     def write_all(self, _settings: Settings, records: list[Outgoing]) -> int:
         """Keep them."""
-        self.written += [record.key for record in records]
+        self.written += [str(record.key) for record in records]
         return len(records)
 
     def write_one(self, _settings: Settings, record: Outgoing) -> None:
         """Keep it."""
-        self.written.append(record.key)
+        self.written.append(str(record.key))
 
 
 @pytest.fixture

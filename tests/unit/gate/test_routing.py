@@ -50,7 +50,7 @@ def test_returning_message_keeps_its_identity() -> None:
     headers = returning_headers(SOURCE, attempt=3, spent=2, unknown=True)
     assert read_returning(headers) == Returning(SOURCE, 3, 2, unknown=True)
     assert read_returning(returning_headers(SOURCE)) == Returning(SOURCE)
-    assert read_returning([("wapipe-replay", b"1")]).replay
+    assert read_returning(returning_headers(SOURCE, replay=True)).replay
     assert read_returning(None) == FIRST_TIME
 
 

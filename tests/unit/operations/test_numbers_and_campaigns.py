@@ -53,6 +53,15 @@ def test_a_tally_counts_each_request_once() -> None:
     assert (campaign.open, campaign.first_ms, campaign.last_ms) == (1, 0, 7)
 
 
+def test_a_replay_ends_its_request_anew() -> None:
+    """What failed and was taken when an operator sent it again counts as taken, also if its failure is told again."""
+    tally = Tally()
+    for at_ms, kind in enumerate(("queued", "failed", "failed", "queued", "accepted", "failed")):
+        tally.add(event(kind), at_ms)
+    assert tally.campaigns["spring"].ends == {"failed": 0, "accepted": 1}
+    assert tally.campaigns["spring"].open == 0
+
+
 def test_trace_names_the_pause_of_a_campaign(settings: Settings) -> None:
     """Who paused it, since when and why, and how it goes on; a campaign that runs is not named."""
     step = step_of("outbound", event("deferred"), NOW_MS)

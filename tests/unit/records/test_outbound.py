@@ -46,6 +46,17 @@ def test_terminal_id_depends_on_the_request_alone() -> None:
     assert other["event_id"] != ends[0]["event_id"]
 
 
+def test_a_replay_ends_a_request_a_second_time() -> None:
+    """The end of a replay is another event than the one before it, and the same one whenever it is written again."""
+    ends = [event("accepted", attempt=2, replay=True, at_ms=at_ms) for at_ms in (1, 2)]
+    assert ends[0]["event_id"] == ends[1]["event_id"]
+    others = {
+        event("failed", reason="outcome_unknown")["event_id"],
+        event("accepted", attempt=3, replay=True)["event_id"],
+    }
+    assert len(others | {ends[0]["event_id"]}) == 3
+
+
 def test_id_on_the_way_names_type_attempt_and_place() -> None:
     """Reading a record twice gives the same id; another attempt, due time or place gives another."""
     first = event("deferred", reason="throttled", attempt=1, due_at_ms=50)

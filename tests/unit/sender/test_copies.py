@@ -186,11 +186,11 @@ def test_what_goes_back_to_the_gate_stays_what_it_was(bench: Make) -> None:
     """First source, attempt count and flag go along in the headers: else it would become its own duplicate."""
     world = bench()
     lane = world.opened()
-    one = job("r-1", 7)
+    one = job("r-1", 7, replay=True)
     one.attempt, one.spent, one.unknown = 4, 2, True
     world.run(world.finish.back_to_gate(lane, one))
     [stored] = world.kafka.log("outbound-requests")
-    assert read_returning(stored.pairs) == Returning(source(7), attempt=4, spent=2, unknown=True)
+    assert read_returning(stored.pairs) == Returning(source(7), attempt=4, spent=2, unknown=True, replay=True)
 
 
 @pytest.mark.parametrize(("left_h", "told_h"), [(72, 72), (10 * 24, 7 * 24 - 1 / 60)])

@@ -93,6 +93,19 @@ def test_a_replay_of_what_was_refused_after_a_lost_answer_is_one_of_unknown_outc
     assert api.posts == ["r-1:1", "r-1:2", "r-1:3"]
 
 
+def test_a_replay_that_the_ledger_has_forgotten_is_sent(bench: Make) -> None:
+    """Long after it was given up nobody waits for evidence any more, whatever the policy."""
+    world = bench(profile="cloud", policy="dead-letter")
+    api = sends(world)
+    lane = world.opened()
+    world.run_for(2.0)
+    world.deliver(world.ready(source_ms=RECENT_MS, replay=True, unknown=True, attempt=3))
+    assert lane.jobs["r-1"].unknown, "it can not end as never sent"
+    world.run_for(5.0)
+    assert api.posts == ["r-1:4"]
+    assert told(world)[-1] == ("accepted", None)
+
+
 def test_a_replay_of_what_was_taken_all_the_same_is_not_sent(bench: Make) -> None:
     """A status that came too late for the policy proves it: the replay ends as accepted, and that counts."""
     world = bench(profile="cloud", policy="dead-letter")

@@ -3,6 +3,7 @@
 PipelineError
 ├── ConfigError          a setting is wrong or missing; exit 78; names the key and what would be right
 ├── BrokerUnreachable    no answer from Kafka in time; exit 69
+│   └── BrokerRefused    Kafka answers, and does not let us in: credentials, certificate; exit 69
 ├── TopicsWrong          a topic is missing or made differently; exit 78; names found, wanted, remedy
 ├── RecordError          this record can never be processed → dead letter
 │   ├── DecodeError      not JSON, not UTF-8, too large, too deep
@@ -53,6 +54,13 @@ class BrokerUnreachable(PipelineError):
     """
 
     exit_code = EXIT_NO_BROKER
+
+
+class BrokerRefused(BrokerUnreachable):
+    """Kafka answered that it does not let us in, or we do not trust its certificate; waiting does not help.
+
+    Operator action: change the settings of `[kafka]` that the message names, or the user on the brokers.
+    """
 
 
 class TopicsWrong(PipelineError):

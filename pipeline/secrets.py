@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.config import NumberSettings, Settings
+from pipeline.config import KafkaSettings, NumberSettings, Settings
 from pipeline.errors import ConfigError
 
 MAX_SECRET_BYTES = 16_384
@@ -78,6 +78,26 @@ def _read(table: str, what: str, path: Path | None, variable: str | None) -> str
     if not _one_line(secret):
         raise ConfigError(f"{key}: the environment variable {name} must hold one line with the secret")
     return secret
+
+
+def sasl_password_of(kafka: KafkaSettings) -> str:
+    """Read the password of the SASL user.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    return _read("kafka", "sasl_password", kafka.sasl_password_file, kafka.sasl_password_env)
+
+
+def key_password_of(kafka: KafkaSettings) -> str | None:
+    """Read the password that the client's TLS key is encrypted by; None: it is not encrypted.
+
+    Raises:
+        ConfigError: names the key and the remedy.
+    """
+    if kafka.ssl_key_password_file is None and kafka.ssl_key_password_env is None:
+        return None
+    return _read("kafka", "ssl_key_password", kafka.ssl_key_password_file, kafka.ssl_key_password_env)
 
 
 def app_secrets(settings: Settings, number: str | None = None) -> list[bytes]:

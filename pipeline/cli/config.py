@@ -14,6 +14,7 @@ from pipeline.cli.settings_text import as_markdown, as_toml, masked_settings
 from pipeline.config import Settings
 from pipeline.errors import EXIT_CONFIG, EXIT_DONE, ConfigError
 from pipeline.secrets import app_secrets, credential_of, read_secret_file
+from pipeline.streams.client import librdkafka
 
 
 @click.group()
@@ -40,11 +41,10 @@ def check(ctx: click.Context, no_secrets: bool) -> int:
 def secret_problems(settings: Settings) -> list[str]:
     """One sentence for each secret that the settings name and that cannot be used."""
     files = {
-        "kafka.sasl_password_file": settings.kafka.sasl_password_file,
         "ingress.verify_token_file": settings.ingress.verify_token_file,
         "ingress.path_token_file": settings.ingress.path_token_file,
     }
-    reads: list[Callable[[], object]] = [partial(app_secrets, settings)]
+    reads: list[Callable[[], object]] = [partial(librdkafka, settings.kafka), partial(app_secrets, settings)]
     reads += [partial(app_secrets, settings, number) for number in settings.numbers]
     reads += [partial(credential_of, number, own) for number, own in settings.numbers.items()]
     reads += [partial(read_secret_file, key, path) for key, path in files.items() if path is not None]

@@ -40,10 +40,11 @@ def trace(
     """
     if (request_id is None) == (recipient is None):
         raise click.UsageError("Give either a REQUEST_ID or --to RECIPIENT.")
+    asked = request_id if request_id is not None else _person(recipient)
     now_ms = unix_ms()
     with open_reader(settings) as reader, SlowProgress("reading events") as progress:
         search = Search(reader, max(0, now_ms - since_ms), number, progress.update)
-        found = search.by_request(request_id) if request_id is not None else search.by_recipient(_person(recipient))
+        found = search.by_request(asked) if request_id is not None else search.by_recipient(asked)
         steps = in_order(found)
         open_steps = unfinished(steps)
         states = account_states(reader) if open_steps else {}

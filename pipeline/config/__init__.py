@@ -3,6 +3,7 @@
 Nothing here reads a secret: settings name the files or variables that hold them, `pipeline/secrets.py` reads those.
 """
 
+from pipeline.config.kafka import KafkaSettings
 from pipeline.config.loading import ENV_CONFIG, load
 from pipeline.config.numbers import Login, NumberSettings, ProfileName
 from pipeline.config.settings import (
@@ -11,7 +12,6 @@ from pipeline.config.settings import (
     Category,
     HttpSettings,
     IngressSettings,
-    KafkaSettings,
     OnUnknown,
     OptOutPayload,
     PolicySettings,

@@ -1,9 +1,9 @@
-"""The tables of settings and what they have to do with each other; those of a number are in `numbers.py`."""
+"""The tables of settings and what they have to do with each other; Kafka's and a number's have files of their own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import (
@@ -12,65 +12,15 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline.config.kafka import KafkaSettings
 from pipeline.config.numbers import Login, NumberSettings
 from pipeline.config.section import Section
 
 ENV_PREFIX = "WAPIPE_"
-SECRET_CLIENT_PROPERTIES = frozenset(
-    {
-        "sasl.password",
-        "ssl.key.password",
-        "ssl.key.pem",
-        "sasl.oauthbearer.client.secret",
-        "ssl.keystore.password",
-    }
-)
 
 Category = Literal["marketing", "utility", "authentication", "service"]
 OnUnknown = Literal["resend", "dead-letter"]
 CATEGORIES: tuple[Category, ...] = ("marketing", "utility", "authentication", "service")
-
-
-class KafkaSettings(Section):
-    """How to reach Kafka, and what topics are made like."""
-
-    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="Brokers, `host:port`, comma separated.")
-    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Goes before every topic's name.")
-    recipient_partitions: int = Field(12, ge=1, le=10_000, description="Partitions of recipient topics when created.")
-    replication_factor: int = Field(1, ge=1, le=10, description="Copies of each partition when created.")
-    min_insync_replicas: int = Field(1, ge=1, le=10, description="Copies that must have a record before it counts.")
-    startup_timeout_s: float = Field(60, gt=0, description="How long a role waits for Kafka when it starts.")
-    session_timeout_s: float = Field(10, ge=6, le=60, description="Group session of gate and sender; heartbeat 1 s.")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="For librdkafka and Faust alike."
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(None, description="With SASL_*.")
-    sasl_username: str | None = Field(None, description="With SASL_*.")
-    sasl_password_file: Path | None = Field(None, description="File that holds the SASL password.")
-    ssl_ca_file: Path | None = Field(None, description="CA certificates, PEM.")
-    ssl_cert_file: Path | None = Field(None, description="Client certificate, PEM.")
-    ssl_key_file: Path | None = Field(None, description="Client key, PEM.")
-    client: dict[str, str | int | float | bool] = Field({}, description="Any further librdkafka property, verbatim.")
-    retention_h: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Retention per topic, in hours.")
-
-    @field_validator("client")
-    @classmethod
-    def _no_secret_property(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name in value:
-            if name in SECRET_CLIENT_PROPERTIES:
-                raise ValueError(f"{name} is a secret; use sasl_password_file or ssl_key_file instead")
-        # Whole numbers may come as floats (Helm writes them so), which librdkafka does not read.
-        return {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in value.items()}
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.min_insync_replicas > self.replication_factor:
-            raise ValueError(f"min_insync_replicas must be at most replication_factor ({self.replication_factor})")
-        if self.security_protocol.startswith("SASL"):
-            for name in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
-                if getattr(self, name) is None:
-                    raise ValueError(f"{name} is required with security_protocol {self.security_protocol}")
-        return self
 
 
 KeywordLanguage = Literal["en", "es", "pt", "fr", "de", "it", "nl", "id", "ar", "hi", "tr", "ru", "he", "uk", "pl"]

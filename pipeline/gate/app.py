@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaException
 from faust.types import TP
 
 from pipeline.clock import unix_ms
@@ -152,8 +151,6 @@ class Gate:
             async with asyncio.timeout(kafka.startup_timeout_s):
                 for follower in followers.values():
                     await follower.caught_up.wait()
-        except KafkaException as exc:
-            raise BrokerUnreachable(f"{kafka.bootstrap_servers}: {exc.args[0].name()}") from exc
         except TimeoutError as exc:
             unread = [name for name, follower in followers.items() if not follower.caught_up.is_set()]
             why = f"{', '.join(unread)}: not read to the end within {kafka.startup_timeout_s:g} s"

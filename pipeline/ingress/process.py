@@ -10,11 +10,10 @@ import signal
 
 import structlog
 from aiohttp import web
-from confluent_kafka import KafkaException
 
 from pipeline.clock import steady_s
 from pipeline.config import Settings
-from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
+from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerRefused, BrokerUnreachable
 from pipeline.health import Health, listen
 from pipeline.ingress.access import Access
 from pipeline.ingress.door import Door
@@ -87,7 +86,7 @@ class Ingress:
 
         Raises:
             ConfigError: the address is taken.
-            BrokerUnreachable: Kafka did not answer within `kafka.startup_timeout_s`.
+            BrokerUnreachable: Kafka did not answer within `kafka.startup_timeout_s`, or refused us.
             TopicsWrong: topics are missing or made differently.
         """
         self._health_port = health_port
@@ -120,7 +119,7 @@ class Ingress:
             try:
                 await asyncio.to_thread(topics.require, self._settings, min(left_s, CHECK_STEP_S))
             except BrokerUnreachable as exc:
-                if steady_s() >= deadline_s:
+                if isinstance(exc, BrokerRefused) or steady_s() >= deadline_s:
                     raise
                 self.health.miss("kafka", str(exc))
             else:
@@ -129,10 +128,7 @@ class Ingress:
 
     async def _warm_up(self, delivery: Delivery) -> None:
         names = [self._settings.topic(name) for name in WRITTEN]
-        try:
-            await asyncio.to_thread(delivery.warm_up, names, self._settings.kafka.startup_timeout_s)
-        except KafkaException as exc:
-            raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {exc.args[0].str()}") from exc
+        await asyncio.to_thread(delivery.warm_up, names, self._settings.kafka.startup_timeout_s)
 
     async def _with_states(self, delivery: Delivery) -> None:
         """Follow `account-state`; the door opens once what stands there is known."""

@@ -7,7 +7,6 @@ the same; WhatsApp delivers the webhook again and the records come out with the 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -62,7 +61,6 @@ def ingress_producer_conf(kafka: KafkaSettings) -> dict[str, Any]:
             "socket.connection.setup.timeout.ms": CONNECT_TIMEOUT_MS,
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
             "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
-            "logger": logging.getLogger("librdkafka"),
         },
     )
 

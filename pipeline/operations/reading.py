@@ -18,6 +18,7 @@ from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, DecodeError, TopicsWrong
 from pipeline.records.codec import Headers, decode_object
 from pipeline.streams.client import reader_conf
+from pipeline.streams.reach import Reach
 from pipeline.streams.topics import admin
 
 CONNECT_TIMEOUT_S = 7.0
@@ -242,10 +243,12 @@ def open_reader(settings: Settings) -> Iterator[Reader]:
     """A reader for the time of a `with` block.
 
     Raises:
-        BrokerUnreachable: an error of Kafka ended the block.
+        BrokerUnreachable: no broker answered in time, one refused us, or an error of Kafka ended the block.
     """
-    consumer = Consumer(reader_conf(settings.kafka))
+    reach = Reach(reader_conf(settings.kafka))
+    consumer = reach.make(Consumer)
     try:
+        reach.metadata(consumer, CONNECT_TIMEOUT_S)
         yield Reader(settings, consumer)
     except KafkaException as exc:
         raise unreachable(settings, exc) from exc

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
 from pipeline.operations.acts import Act, Outgoing
-from pipeline.operations.reading import unreachable
+from pipeline.operations.reading import CONNECT_TIMEOUT_S, unreachable
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery, Receipt
 
@@ -45,12 +45,13 @@ def perform(settings: Settings, act: Act) -> None:
     """Write an act, as `write_act` does, and wait until Kafka has all of it.
 
     Raises:
-        BrokerUnreachable: Kafka did not take a record in time; those before it are written.
+        BrokerUnreachable: Kafka refused us, or did not take a record in time; those before it are written.
     """
 
     async def run() -> None:
         delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
         try:
+            delivery.warm_up([settings.topic("audit-events")], CONNECT_TIMEOUT_S)
             await write_act(delivery, settings, act)
         finally:
             await delivery.close()
@@ -62,13 +63,14 @@ def write_one(settings: Settings, record: Outgoing) -> Receipt:
     """Write a record and wait until Kafka has it.
 
     Raises:
-        BrokerUnreachable: Kafka did not take it in time.
+        BrokerUnreachable: Kafka refused us, or did not take it in time.
     """
 
     async def run() -> Receipt:
         delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
         try:
             topic = settings.topic(record.topic)
+            delivery.warm_up([topic], CONNECT_TIMEOUT_S)
             return await delivery.send(topic, record.value, record.key, record.headers, record.partition)
         except KafkaException as exc:
             raise unreachable(settings, exc) from exc
@@ -85,7 +87,7 @@ def write_all(settings: Settings, records: Iterable[Outgoing]) -> int:
         How many were written.
 
     Raises:
-        BrokerUnreachable: Kafka did not take one in time; some of the others may be written.
+        BrokerUnreachable: Kafka refused us, or did not take one in time; some of the others may be written.
     """
     return asyncio.run(_write_all(settings, records))
 
@@ -112,6 +114,8 @@ async def _write_all(settings: Settings, records: Iterable[Outgoing]) -> int:
     try:
         for record in records:
             topic = settings.topic(record.topic)
+            if queued == 0:
+                delivery.warm_up([topic], CONNECT_TIMEOUT_S)
             delivery.produce(topic, record.value, record.key, record.headers, tally.done, record.partition)
             queued += 1
             if queued % BREATHE_EVERY_RECORDS == 0:

@@ -130,7 +130,7 @@ class Sender:
         """Fetch the metadata of what will be written.
 
         Raises:
-            KafkaException: no broker answered in time.
+            BrokerUnreachable: no broker answered in time, or one refused us.
         """
         topics = [self._settings.topic(name) for name in WRITTEN]
         await asyncio.to_thread(self.ctx.delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from pipeline.config import KafkaSettings
-from pipeline.secrets import read_secret_file
+from pipeline.errors import ConfigError
+from pipeline.secrets import key_password_of, sasl_password_of
+from pipeline.streams.client_log import CLIENT_LOG
+
+LOG_LEVEL: Final = 3
+"""Syslog's: errors. What librdkafka warns of beyond that, it mends by itself."""
+TLS_FILES: Final = {
+    "ssl.ca.location": "ssl_ca_file",
+    "ssl.certificate.location": "ssl_cert_file",
+    "ssl.key.location": "ssl_key_file",
+}
+"""Settings by the properties that they become."""
+VERIFICATION: Final = ("ssl.endpoint.identification.algorithm", "enable.ssl.certificate.verification")
 
 EVENTS_LINGER_MS = 50
 """How long events gather: they spread over many partitions, each a request of its own, and nothing waits for them."""
@@ -18,27 +31,36 @@ def librdkafka(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
     """Properties of a librdkafka client: the connection, then `kafka.client`, then the caller's own.
 
     Raises:
-        ConfigError: the SASL password file cannot be read.
+        ConfigError: a password or a file with certificates cannot be read.
     """
     conf: dict[str, Any] = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
-        "log_level": 3,
+        "log_level": LOG_LEVEL,
+        "logger": CLIENT_LOG,
         "topic.metadata.refresh.interval.ms": 60_000,
     }
     if kafka.security_protocol.startswith("SASL"):
         conf["sasl.mechanism"] = kafka.sasl_mechanism
         conf["sasl.username"] = kafka.sasl_username
-        if kafka.sasl_password_file is not None:
-            conf["sasl.password"] = read_secret_file("kafka.sasl_password_file", kafka.sasl_password_file)
-    for name, path in (
-        ("ssl.ca.location", kafka.ssl_ca_file),
-        ("ssl.certificate.location", kafka.ssl_cert_file),
-        ("ssl.key.location", kafka.ssl_key_file),
-    ):
+        conf["sasl.password"] = sasl_password_of(kafka)
+    for name, key in TLS_FILES.items():
+        path: Path | None = getattr(kafka, key)
         if path is not None:
+            _check_readable(f"kafka.{key}", path)
             conf[name] = str(path)
+    if (password := key_password_of(kafka)) is not None:
+        conf["ssl.key.password"] = password
     return {**conf, **kafka.client, **properties}
+
+
+def _check_readable(key: str, path: Path) -> None:
+    # What the TLS library says of a file that is not there names neither the file nor the setting.
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as exc:
+        raise ConfigError(f"{key}: {path}: cannot be read ({exc.strerror}); name a PEM file") from exc
 
 
 def producer_conf(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
@@ -92,10 +114,26 @@ def faust_broker(kafka: KafkaSettings) -> str:
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
-    """TLS context for Faust, or None without TLS."""
+    """TLS context for Faust, or None without TLS.
+
+    Note:
+        Of `kafka.client` it obeys the two properties that say what is verified, so that both libraries agree.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not what its setting asks for.
+    """
     if not kafka.security_protocol.endswith("SSL"):
         return None
-    context = ssl.create_default_context(cafile=str(kafka.ssl_ca_file) if kafka.ssl_ca_file else None)
-    if kafka.ssl_cert_file is not None:
-        context.load_cert_chain(str(kafka.ssl_cert_file), str(kafka.ssl_key_file) if kafka.ssl_key_file else None)
+    try:
+        context = ssl.create_default_context(cafile=str(kafka.ssl_ca_file) if kafka.ssl_ca_file else None)
+        if kafka.ssl_cert_file is not None:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(kafka.ssl_cert_file, kafka.ssl_key_file, key_password_of(kafka) or "")
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(f"kafka.ssl_*: {exc}; name PEM files: CA, client certificate and its key") from exc
+    verification = {name: str(kafka.client.get(name, "")).lower() for name in VERIFICATION}
+    if verification["ssl.endpoint.identification.algorithm"] == "none":
+        context.check_hostname = False
+    if verification["enable.ssl.certificate.verification"] == "false":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.records.codec import Headers
+from pipeline.streams.reach import Reach
 
 POLL_S = 0.002
+IDLE_POLL_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
 
 
@@ -36,23 +38,28 @@ class Delivery:
         conf: librdkafka properties, as `producer_conf` makes them.
         loop: The loop that callbacks run on.
         poll_s: How often answers are collected.
+
+    Raises:
+        ConfigError: librdkafka does not take a property.
     """
 
     def __init__(self, conf: dict[str, Any], loop: asyncio.AbstractEventLoop, poll_s: float = POLL_S) -> None:
         self._poll_s = poll_s
-        self._producer = Producer(conf)
+        self._reach = Reach(conf)
+        self._producer = self._reach.make(Producer)
         self._loop = loop
         self._done: deque[tuple[Done, Receipt | None, KafkaError | None]] = deque()
         self._polling = False
+        self._idle = loop.call_later(IDLE_POLL_S, self._poll_idle)
 
     def warm_up(self, topics: list[str], timeout_s: float) -> None:
         """Fetch metadata of the topics that will be written, so that the first record does not wait for it. Blocks.
 
         Raises:
-            KafkaException: no broker answered in time.
+            BrokerUnreachable: no broker answered in time, or one refused us.
         """
         for topic in topics:
-            self._producer.list_topics(topic, timeout=timeout_s)
+            self._reach.metadata(self._producer, timeout_s, topic)
 
     def produce(
         self,
@@ -124,6 +131,13 @@ class Delivery:
         else:
             self._polling = False
 
+    def _poll_idle(self) -> None:
+        """Hear what librdkafka has to say while nothing is on its way: else it would pile up."""
+        if not self._polling:
+            self._producer.poll(0)
+            self._resolve()
+        self._idle = self._loop.call_later(IDLE_POLL_S, self._poll_idle)
+
     def _resolve(self) -> None:
         done = self._done
         while done:
@@ -132,6 +146,7 @@ class Delivery:
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> int:
         """Flush and stop; returns how many records were still undelivered (their futures may never end)."""
+        self._idle.cancel()
         left: int = await asyncio.to_thread(self._producer.flush, timeout_s)
         self._resolve()
         return left

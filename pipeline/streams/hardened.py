@@ -24,7 +24,7 @@ import structlog
 from faust.types import TP
 
 from pipeline.config import KafkaSettings, Settings
-from pipeline.secrets import read_secret_file
+from pipeline.secrets import sasl_password_of
 from pipeline.streams.client import faust_broker, ssl_context
 from pipeline.streams.consumer import HardenedTransport
 from pipeline.streams.deadline import CRASH_EXIT_AFTER_S, ExitDeadline
@@ -178,10 +178,10 @@ def faust_options(kafka: KafkaSettings, settings: Settings, role: str) -> dict[s
         "worker_redirect_stdouts": False,
     }
     context = ssl_context(kafka)
-    if kafka.security_protocol.startswith("SASL") and kafka.sasl_password_file is not None:
+    if kafka.security_protocol.startswith("SASL"):
         options["broker_credentials"] = faust.SASLCredentials(
             username=kafka.sasl_username,
-            password=read_secret_file("kafka.sasl_password_file", kafka.sasl_password_file),
+            password=sasl_password_of(kafka),
             mechanism=kafka.sasl_mechanism,
             ssl_context=context,
         )

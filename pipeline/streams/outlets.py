@@ -29,7 +29,7 @@ class Outlets:
         """Fetch metadata of the topics that will be written. Blocks.
 
         Raises:
-            KafkaException: no broker answered in time.
+            BrokerUnreachable: no broker answered in time, or one refused us.
         """
         for outlet in self._all:
             outlet.warm_up([topic for topic in topics if self._of(topic) is outlet], timeout_s)

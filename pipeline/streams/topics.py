@@ -25,6 +25,7 @@ from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, ConfigError, TopicsWrong
 from pipeline.streams.client import librdkafka
+from pipeline.streams.reach import Reach
 
 ADMIN_TIMEOUT_S = 15.0
 SHOWN_POLL_S = 0.05
@@ -201,7 +202,7 @@ def require(settings: Settings, timeout_s: float | None = None) -> int:
         The number of recipient partitions.
 
     Raises:
-        BrokerUnreachable: no broker answered in time.
+        BrokerUnreachable: no broker answered in time, or one refused us.
         TopicsWrong: names each topic, what was found, what is wanted, and the remedy.
     """
     found = read_broker(settings, timeout_s or settings.kafka.startup_timeout_s)
@@ -221,20 +222,20 @@ def read_broker(settings: Settings, timeout_s: float = ADMIN_TIMEOUT_S) -> dict[
     """Read our topics as the broker has them, by their name without the prefix. Blocks.
 
     Raises:
-        BrokerUnreachable: no broker answered in time.
+        BrokerUnreachable: no broker answered in time, or one refused us.
+        ConfigError: `[kafka]` names something that is not there or not of its kind.
     """
-    client = admin(settings)
+    reach = Reach(librdkafka(settings.kafka))
+    client = reach.make(AdminClient)
+    metadata = reach.metadata(client, timeout_s)
     try:
-        metadata = client.list_topics(timeout=timeout_s)
         names = {settings.topic(t.name): t.name for t in TOPICS if settings.topic(t.name) in metadata.topics}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = client.describe_configs(resources, request_timeout=timeout_s) if resources else {}
         configs = {resource.name: _config_of(future) for resource, future in answers.items()}
     except KafkaException as exc:
-        raise BrokerUnreachable(
-            f"{settings.kafka.bootstrap_servers}: no answer within {timeout_s:.0f} s ({exc.args[0].name()});"
-            " check kafka.bootstrap_servers, or start a broker with `wapipe broker`"
-        ) from exc
+        client.poll(0)
+        raise reach.failure(exc, timeout_s) from exc
     return {
         short: Found(
             len(metadata.topics[name].partitions),

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.config import KafkaSettings
+from pipeline.errors import BrokerUnreachable
 from pipeline.records.codec import headers_for
 from pipeline.streams.client import producer_conf, reader_conf
 from pipeline.streams.delivery import Delivery, Receipt
@@ -186,6 +187,6 @@ async def test_warm_up_needs_a_broker(delivery: Delivery, kafka: str, topic_pref
     create_topics(kafka, {f"{topic_prefix}r": 1})
     await asyncio.to_thread(delivery.warm_up, [f"{topic_prefix}r"], WAIT_S)
     lonely = Delivery(producer_conf(settings("127.0.0.1:1")), asyncio.get_running_loop())
-    with pytest.raises(KafkaException):
+    with pytest.raises(BrokerUnreachable):
         await asyncio.to_thread(lonely.warm_up, ["r"], 0.5)
     await lonely.close(timeout_s=0.1)

@@ -41,13 +41,15 @@ class Stage:
 
     Args:
         folder: Gets logs and local state.
+        tree: The program's source; another one is another release.
 
     Attributes:
         config: The settings file that roles and commands are given; whoever uses the stage writes it.
         processes: The children by name, for what is not here.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tree: Path = ROOT) -> None:
+        self._tree = tree
         self.config = folder / "wapipe.toml"
         self.processes = Processes()
         self._folder = folder
@@ -60,18 +62,22 @@ class Stage:
     def start_simulator(self, options: Sequence[str]) -> Api:
         """Start the simulator on a free port and wait until it listens."""
         argv = [*WAPIPE, SIMULATOR, "--port", "0", *options]
-        self.processes.spawn(SIMULATOR, argv, _environment({}), log_path=self._log(SIMULATOR))
+        self.processes.spawn(SIMULATOR, argv, self._environment({}), log_path=self._log(SIMULATOR))
         self.until(lambda: bool(self._simulator_urls()), "the simulator listens", START_TIMEOUT_S)
         return Api(self._simulator_urls()[0])
 
     def spawn(self, role: str, name: str | None = None) -> None:
         """Start a role (or start it again under its name) and go on; `ready` waits for it."""
         name = name or role
-        environment = {"WAPIPE_HTTP__PORT": "0", "WAPIPE_STORAGE__DATA_DIR": str(self._folder / "data" / name)}
         self._ports.pop(name, None)
         self._log(name).unlink(missing_ok=True)  # what it said before it was ended stands in `.before`
         argv = ["nice", "-n", str(ROLE_NICENESS), *WAPIPE, "--config", str(self.config), role]
-        self.processes.spawn(name, argv, _environment(environment), log_path=self._log(name))
+        self.processes.spawn(name, argv, self.environment(name), log_path=self._log(name))
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Environment of a role: any free port, and a data folder of its own."""
+        own = {"WAPIPE_HTTP__PORT": "0", "WAPIPE_STORAGE__DATA_DIR": str(self._folder / "data" / name)}
+        return self._environment(own)
 
     def ready(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until these roles (default: all that run) answer 200 on /readyz."""
@@ -97,12 +103,16 @@ class Stage:
         Raises:
             AssertionError: it exited with another code than 0.
         """
-        done = subprocess.run(
-            [*WAPIPE, "--config", str(self.config), *arguments],
-            check=False, timeout=CLI_TIMEOUT_S, env=_environment({}), capture_output=True, text=True,
-        )  # fmt: skip
+        done = self.attempt(*arguments)
         assert done.returncode == 0, f"wapipe {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever that is."""
+        return subprocess.run(
+            [*WAPIPE, "--config", str(self.config), *arguments],
+            check=False, timeout=CLI_TIMEOUT_S, env=self._environment({}), capture_output=True, text=True,
+        )  # fmt: skip
 
     def until(self, is_true: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Wait until something holds.
@@ -147,6 +157,11 @@ class Stage:
             connection.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _environment(self, further: Mapping[str, str]) -> dict[str, str]:
+        """Ours without WAPIPE_ settings of whoever runs the tests, with the tree under test alone on the path."""
+        kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("WAPIPE_")}
+        return {**kept, "PYTHONPATH": str(self._tree), "PYTHONSAFEPATH": "1", **further}
+
     def _simulator_urls(self) -> list[str]:
         lines = self._log(SIMULATOR).read_text().splitlines() if self._log(SIMULATOR).exists() else []
         return [line for line in lines if line.startswith("http://")]
@@ -160,9 +175,3 @@ class Stage:
 
     def _tails(self) -> str:
         return "\n".join(f"--- {name}\n{self._tail(name)[-1000:]}" for name in self.processes.names)
-
-
-def _environment(further: Mapping[str, str]) -> dict[str, str]:
-    """Ours without WAPIPE_ settings of whoever runs the tests, with the tree under test on the path."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("WAPIPE_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **further}

@@ -206,6 +206,7 @@ def test_partial_tables_keep_the_other_defaults(load_text: Load) -> None:
 
 
 N = "numbers.200000000000001"
+SASL = "[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'PLAIN'\nsasl_username = 'u'\n"
 LOGIN = ONE.replace('"cloud"', '"v1"').replace('token_env = "ACME_TOKEN"', 'login_user = "admin"')
 PASSWORD = 'login_password_file = "/run/secrets/password"'
 
@@ -292,6 +293,23 @@ PASSWORD = 'login_password_file = "/run/secrets/password"'
         ),
         pytest.param(
             "[kafka]\nsecurity_protocol = 'SASL_SSL'", "kafka", "sasl_mechanism is required", id="SASL without a way"
+        ),
+        pytest.param(SASL, "kafka", "needs sasl_password_file or sasl_password_env", id="SASL without a password"),
+        pytest.param(
+            SASL + "sasl_password_file = 'f'\nsasl_password_env = 'V'", "kafka", "name one of them", id="two passwords"
+        ),
+        pytest.param(
+            "[kafka]\nsasl_username = 'u'", "kafka", "set security_protocol to SASL_SSL", id="user that is not used"
+        ),
+        pytest.param(
+            "[kafka]\nssl_ca_file = 'f'", "kafka", "set security_protocol to SSL or SASL_SSL", id="CA that is not used"
+        ),
+        pytest.param(
+            "[kafka]\nsecurity_protocol = 'SSL'\nssl_cert_file = 'f'", "kafka", "go together", id="no key"
+        ),
+        pytest.param(
+            "[kafka.client]\n'sasl.mechanism' = 'PLAIN'", "kafka.client", "use sasl_mechanism instead",
+            id="property that Faust would not hear of",
         ),
         pytest.param("[kafka.retention_h]\nconsent = 0", "kafka.retention_h.consent", "greater than 0", id="0 hours"),
         pytest.param("[kafka.retention_h]\nconsent = inf", "kafka.retention_h.consent", "finite", id="endless hours"),

@@ -8,9 +8,8 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import Settings
+from pipeline.config import KafkaSettings, Settings
 from pipeline.config.numbers import MAX_LANE_PARTITION
-from pipeline.config.settings import KafkaSettings
 from pipeline.sender.lane import READY_WINDOW_HIGH
 from pipeline.sender.optouts import KEEP_MS
 from pipeline.sender.suppressions import MAX_PEOPLE as SUPPRESSED_MAX

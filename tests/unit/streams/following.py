@@ -156,6 +156,11 @@ class FakeAdmin:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
+    def poll(self, timeout_s: float) -> int:
+        """Nothing to tell."""
+        assert timeout_s == 0
+        return 0
+
     def list_offsets(self, request: dict[TopicPartition, Any], request_timeout: float) -> dict[TopicPartition, Any]:
         """The ends, one future per partition."""
         assert request_timeout > 0

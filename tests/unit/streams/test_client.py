@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from pipeline.config import KafkaSettings
 from pipeline.errors import ConfigError
@@ -28,19 +35,43 @@ def test_properties_are_layered() -> None:
 
 def test_sasl_and_tls_come_from_files(tmp_path: Path) -> None:
     """User, password and certificates reach librdkafka; the password is read from its file."""
-    password = tmp_path / "password"
-    password.write_text("hush\n")
+    password, ca, cert, key = (tmp_path / name for name in ("password", "ca.pem", "cert.pem", "key.pem"))
+    for path in (password, ca, cert, key):
+        path.write_text("hush\n")
     conf = client.librdkafka(
         kafka(
             security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_username="wapipe",
-            sasl_password_file=password, ssl_ca_file="/ca.pem", ssl_cert_file="/cert.pem", ssl_key_file="/key.pem",
+            sasl_password_file=password, ssl_ca_file=ca, ssl_cert_file=cert, ssl_key_file=key,
+            ssl_key_password_file=password,
         )
     )  # fmt: skip
     assert conf["security.protocol"] == "SASL_SSL"
     assert (conf["sasl.mechanism"], conf["sasl.username"], conf["sasl.password"]) == ("SCRAM-SHA-512", "wapipe", "hush")
-    assert conf["ssl.ca.location"] == "/ca.pem"
-    assert conf["ssl.certificate.location"] == "/cert.pem"
-    assert conf["ssl.key.location"] == "/key.pem"
+    assert conf["ssl.ca.location"] == str(ca)
+    assert conf["ssl.certificate.location"] == str(cert)
+    assert (conf["ssl.key.location"], conf["ssl.key.password"]) == (str(key), "hush")
+
+
+def test_password_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SASL password may be in the variable that the settings name; one that is not set is named."""
+    settings = kafka(
+        security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_username="u", sasl_password_env="KAFKA_PASSWORD",
+    )  # fmt: skip
+    monkeypatch.setenv("KAFKA_PASSWORD", "hush")
+    assert client.librdkafka(settings)["sasl.password"] == "hush"
+    monkeypatch.delenv("KAFKA_PASSWORD")
+    with pytest.raises(ConfigError, match=r"^kafka\.sasl_password_env: .*KAFKA_PASSWORD is not set"):
+        client.librdkafka(settings)
+
+
+@pytest.mark.parametrize("key", ["ssl_ca_file", "ssl_cert_file", "ssl_key_file"])
+def test_missing_certificate_is_named(tmp_path: Path, key: str) -> None:
+    """A file of the TLS settings that is not there stops the start by its setting and path."""
+    there, missing = tmp_path / "there", tmp_path / "missing"
+    there.write_text("")
+    files = {"ssl_cert_file": there, "ssl_key_file": there, key: missing}
+    with pytest.raises(ConfigError, match=rf"^kafka\.{key}: {missing}: cannot be read"):
+        client.librdkafka(kafka(security_protocol="SSL", **files))
 
 
 def test_missing_password_is_named(tmp_path: Path) -> None:
@@ -95,3 +126,37 @@ def test_tls_context_only_with_tls() -> None:
     assert context is not None
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def test_faust_has_the_certificate_and_the_key(tmp_path: Path) -> None:
+    """Faust's context holds the client's certificate, its encrypted key read with the password; a wrong one is told."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("client.wapipe.test")
+    key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    password, ca, cert, key_file = (tmp_path / name for name in ("password", "ca.pem", "cert.pem", "key.pem"))
+    authority.cert_pem.write_to_path(ca)
+    certificate.cert_chain_pems[0].write_to_path(cert)
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush")))
+    settings = kafka(
+        security_protocol="SSL", ssl_ca_file=ca, ssl_cert_file=cert, ssl_key_file=key_file,
+        ssl_key_password_file=password,
+    )  # fmt: skip
+    password.write_text("hush")
+    context = client.ssl_context(settings)
+    assert context is not None
+    assert len(context.get_ca_certs()) == 1
+    password.write_text("wrong")
+    with pytest.raises(ConfigError, match=r"^kafka\.ssl_"):
+        client.ssl_context(settings)
+
+
+def test_faust_verifies_what_librdkafka_verifies() -> None:
+    """An operator who switches the check of the host's name off, or of all, does so for both libraries."""
+    nameless = client.ssl_context(
+        kafka(security_protocol="SSL", client={"ssl.endpoint.identification.algorithm": "none"})
+    )
+    blind = client.ssl_context(kafka(security_protocol="SSL", client={"enable.ssl.certificate.verification": False}))
+    assert nameless is not None
+    assert (nameless.check_hostname, nameless.verify_mode) == (False, ssl.CERT_REQUIRED)
+    assert blind is not None
+    assert (blind.check_hostname, blind.verify_mode) == (False, ssl.CERT_NONE)

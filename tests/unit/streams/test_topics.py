@@ -189,11 +189,15 @@ class Cluster:
     def __init__(self, code: int) -> None:
         self._error = KafkaException(KafkaError(code))
 
-    def list_topics(self, timeout: float) -> Any:
+    def list_topics(self, _topic: str | None, _timeout_s: float) -> Any:
         """The first broker's answer."""
         part = SimpleNamespace(replicas=[1], error=None)
         names = ("consent", "consent-updates")
         return SimpleNamespace(topics={name: SimpleNamespace(partitions={0: part}, error=None) for name in names})
+
+    def poll(self, _timeout_s: float) -> int:
+        """Nothing to tell."""
+        return 0
 
     def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, Future[Any]]:
         """The second broker's answer."""
@@ -209,13 +213,13 @@ class Cluster:
 
 def test_a_topic_that_not_all_brokers_know_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after its creation `apply` waits for it instead of failing. (Real brokers agree too soon to show it.)"""
-    monkeypatch.setattr(topics, "admin", lambda _settings: Cluster(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    monkeypatch.setattr(topics, "AdminClient", lambda _conf: Cluster(KafkaError.UNKNOWN_TOPIC_OR_PART))
     found = read_broker(settings())
     assert {name: one.config for name, one in found.items()} == {"consent-updates": {"cleanup.policy": "delete"}}
 
 
 def test_any_other_error_of_a_broker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only that one is waited out."""
-    monkeypatch.setattr(topics, "admin", lambda _settings: Cluster(KafkaError._TIMED_OUT))
+    monkeypatch.setattr(topics, "AdminClient", lambda _conf: Cluster(KafkaError._TIMED_OUT))
     with pytest.raises(BrokerUnreachable, match="_TIMED_OUT"):
         read_broker(settings())

@@ -1,0 +1,140 @@
+"""Kafka with TLS and passwords: every role and command over SASL_SSL and mTLS; what is refused is told, and ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import KafkaSettings, Settings
+from pipeline.errors import EXIT_NO_BROKER, BrokerRefused, BrokerUnreachable, ConfigError
+from pipeline.streams.topics import read_broker
+from tests.support.secure_broker import PASSWORD, SecureBroker, secure_broker
+from tests.support.stage import WAPIPE, Stage
+from tests.support.world import NUMBER, World, table
+
+PERSON = "15550109999"
+GRANT = ("--category", "utility", "--method", "checkbox", "--source", "https://shop.example", "--text", "Send me news")
+WAIT_S = 60.0
+TEMPLATE = ("--template", "order_shipped", "--lang", "en_US", "--param", "4711")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
+    """A broker with one user."""
+    with secure_broker(tmp_path_factory.mktemp("secure")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def password_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with that user's password."""
+    path = tmp_path_factory.mktemp("secret") / "password"
+    path.write_text(PASSWORD + "\n")
+    return path
+
+
+def sent(world: World) -> list[dict[str, Any]]:
+    """Let a person opt in, send them one message, and follow it to its end; its events."""
+    world.wapipe("consent", "grant", PERSON, "--business", "acme", *GRANT)
+    lines = world.wapipe(
+        "send", "--from", NUMBER, "--to", PERSON, "--category", "utility", *TEMPLATE, "--wait", "--json"
+    ).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_everything_works_over_sasl_ssl(broker: SecureBroker, password_file: Path, tmp_path: Path) -> None:
+    """With TLS and SCRAM-SHA-512 topics are made, all roles and commands work; with mTLS a second sender joins."""
+    numbers = {NUMBER: {"profile": "cloud"}}
+    login = broker.sasl(password_file)
+    with World(broker.plaintext, tmp_path, numbers=numbers, webhooks=True, partitions=2, kafka=login) as world:
+        assert world.wapipe("topics", "check").startswith("in order")
+        world.spawn("gate")
+        world.spawn("sender")
+        world.ready()
+        assert sent(world)[-1]["what"] == "accepted"
+        rows = json.loads(world.attempt("doctor", "--json").stdout)
+        assert {row["check"] for row in rows if row["status"] == "ok"} >= {"kafka", "topics", "gates", "senders"}
+        world.log_in(broker.mtls())
+        world.spawn("sender", "sender-by-certificate")
+        world.ready("sender-by-certificate")
+        said = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+        assert PASSWORD not in said
+
+
+def changed(broker: SecureBroker, password_file: Path, name: str) -> dict[str, Any]:
+    """Settings of `[kafka]` that Kafka does not let in, by what is wrong with them."""
+    wrong_password = password_file.with_name("wrong")
+    wrong_password.write_text("not-" + PASSWORD)
+    return {
+        "wrong password": broker.sasl(wrong_password),
+        "unknown user": broker.sasl(password_file, sasl_username="nobody"),
+        "other mechanism": broker.sasl(password_file, sasl_mechanism="PLAIN"),
+        "wrong CA": broker.sasl(password_file, ssl_ca_file=str(broker.foreign_ca_file)),
+        "no client certificate": broker.mtls(ssl_cert_file=None, ssl_key_file=None),
+        "plaintext against TLS": {"bootstrap_servers": broker.sasl_ssl},
+        "TLS against plaintext": broker.sasl(password_file, bootstrap_servers=broker.plaintext),
+        "no password file": broker.sasl(password_file.with_name("none")),
+        "no CA file": broker.sasl(password_file, ssl_ca_file=str(password_file.with_name("none"))),
+        "key of another certificate": broker.mtls(ssl_cert_file=str(broker.ca_file)),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "named"),
+    [
+        ("wrong password", BrokerRefused, "kafka.sasl_password_file"),
+        ("unknown user", BrokerRefused, "user 'nobody'"),
+        ("other mechanism", BrokerRefused, "supported mechanisms: SCRAM-SHA-512"),
+        ("wrong CA", BrokerRefused, "foreign-ca.pem) must hold the CA"),
+        ("no client certificate", BrokerRefused, "kafka.ssl_cert_file (not set)"),
+        ("plaintext against TLS", BrokerUnreachable, "kafka.security_protocol is PLAINTEXT"),
+        ("TLS against plaintext", BrokerUnreachable, "kafka.security_protocol is SASL_SSL"),
+        ("no password file", ConfigError, "kafka.sasl_password_file: "),
+        ("no CA file", ConfigError, "kafka.ssl_ca_file: "),
+        ("key of another certificate", ConfigError, "kafka.ssl_key_file: "),
+    ],
+)
+def test_what_is_wrong_is_named(
+    broker: SecureBroker, password_file: Path, name: str, error: type[Exception], named: str
+) -> None:
+    """Each mistake in login and certificates is one line with the address or file, the setting and the remedy."""
+    settings = Settings(kafka=KafkaSettings(**changed(broker, password_file, name)))
+    is_waited_for = error is BrokerUnreachable
+    with pytest.raises(error) as caught:
+        read_broker(settings, 2.0 if is_waited_for else WAIT_S)
+    assert type(caught.value) is error
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_roles_end_when_refused(broker: SecureBroker, password_file: Path, tmp_path: Path) -> None:
+    """Gate, sender and ingress end by themselves with 69 and one line, not with librdkafka's, nor after a minute."""
+    (secret := tmp_path / "secret").write_text("s3cret")
+    config = tmp_path / "wapipe.toml"
+    number = {"business": "acme", "profile": "v1", "base_url": "http://127.0.0.1:1", "token_file": str(secret)}
+    door = {"host": "127.0.0.1", "port": 0, "app_secret_files": [str(secret)]}
+    tables = {"kafka": broker.sasl(password_file, sasl_username="nobody"), f"numbers.{NUMBER}": number, "ingress": door}
+    config.write_text("\n".join(table(name, fields) for name, fields in tables.items()))
+    stage = Stage(tmp_path)
+    argv = [*WAPIPE, "--config", str(config)]
+    running = {
+        role: subprocess.Popen([*argv, role], stderr=subprocess.PIPE, text=True, env=stage.environment(role))
+        for role in ("gate", "sender", "ingress")
+    }
+    try:
+        ends = {role: (process.communicate(timeout=WAIT_S)[1], process.returncode) for role, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+    for role, (text, code) in ends.items():
+        *logged, last = text.splitlines()
+        assert code == EXIT_NO_BROKER, (role, text)
+        assert last.startswith(f"error: {broker.sasl_ssl}: Kafka refused user 'nobody' ")
+        assert len([line for line in logged if "kafka_client" in line]) <= 1
+        assert not [line for line in logged if not line.startswith("{")], "lines of librdkafka's own"

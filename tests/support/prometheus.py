@@ -17,7 +17,8 @@ import yaml
 from pipeline.embedded.layout import HOST, choose_ports
 from tests.support.broker import wait_until
 
-PROGRAM: Final = shutil.which("prometheus")
+PROGRAM, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+"""Both are in Debian's package."""
 READY_TIMEOUT_S: Final = 30.0
 EVERY: Final = "1s"
 ENDPOINT: Final = re.compile(r"(?m)^(gate|sender|ingress)-\d+ +pid \d+, http://(\S+)/metrics$")
@@ -56,10 +57,11 @@ class Prometheus:
 
     def ask(self, expr: str) -> list[dict[str, Any]]:
         """The samples of an expression now: `metric` (labels) and `value` (time, text) each."""
-        query = urllib.parse.urlencode({"query": expr})
-        with urllib.request.urlopen(f"{self._url}/api/v1/query?{query}", timeout=10) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-        return found
+        return self._get("query", query=expr)
+
+    def over(self, expr: str, begin_s: float, end_s: float) -> list[dict[str, Any]]:
+        """The samples of an expression over a time, one a second: `metric` and `values` each."""
+        return self._get("query_range", query=expr, start=begin_s, end=end_s, step=EVERY)
 
     def firing(self) -> set[str]:
         """Names of the alerts that fire now."""
@@ -69,6 +71,12 @@ class Prometheus:
         """End it."""
         self._process.terminate()
         self._process.wait(READY_TIMEOUT_S)
+
+    def _get(self, door: str, **asked: str | float) -> list[dict[str, Any]]:
+        query = urllib.parse.urlencode(asked)
+        with urllib.request.urlopen(f"{self._url}/api/v1/{door}?{query}", timeout=10) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
 
     def _is_ready(self) -> bool:
         assert self._process.poll() is None, "Prometheus ended by itself; its log says why"

@@ -59,7 +59,7 @@ def plan(
     Examples:
       wapipe plan --numbers 3 --rate 80 --messages-per-day 2e6 --recipients 5e5
       wapipe plan --numbers 40 --rate 1000 --recipients 2e7 --campaign 5e6
-      wapipe plan --simulate                        # 10,000 numbers at 1,000/s, on paper
+      wapipe plan --simulate                        # without --numbers and --rate: 10,000 at 1,000/s, on paper
       wapipe plan --costs                           # what it is computed from
     """
     figures = costs()
@@ -68,7 +68,9 @@ def plan(
         return EXIT_DONE
     try:
         if simulate and numbers is None and rate_per_s is None:
-            demand = replace(paper(), **options)
+            most = paper()
+            per_day, people = messages_per_day or most.messages_per_day, recipients or most.recipients
+            demand = replace(most, messages_per_day=per_day, recipients=people, **options)
         elif numbers is None or rate_per_s is None:
             raise click.UsageError(f"Missing option '{'--numbers' if numbers is None else '--rate'}'.")
         else:

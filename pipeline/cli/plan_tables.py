@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.cli.output import Cell, line, table
 from pipeline.sizing.cluster import TopicLoad
-from pipeline.sizing.costs import Costs, Figure
+from pipeline.sizing.costs import Assumption, Costs, Figure
 from pipeline.sizing.fleet import MIB
 from pipeline.sizing.limits import Limit, cells_needed
 from pipeline.sizing.plan import Plan
@@ -73,7 +73,9 @@ def show_costs(figures: Costs) -> None:
         rows.append((name, points, "cores", curve.about, curve.command, str(curve.date)))
     table(("measured", "value", "unit", "what", "command", "date"), rows)
     line()
-    assumed = ((name, f"{one.value:,g}", one.unit, one.about, one.source) for name, one in figures.assumptions.items())
+    assumed = (
+        (name, f"{one.value:,.8g}", one.unit, one.about, one.source) for name, one in figures.assumptions.items()
+    )
     table(("assumed", "value", "unit", "what", "source"), assumed)
 
 
@@ -94,8 +96,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _value(figure: Figure) -> str:
-    return f"{figure.value:,g}"
+def _value(figure: Figure | Assumption) -> str:
+    return f"{figure.value:,.8g}"
 
 
 def _processes(plan: Plan) -> list[tuple[Cell, ...]]:

@@ -32,17 +32,8 @@ SETTLED_TIMEOUT_S = 120.0
 RELEASE, FULL = chart.RELEASE, f"{chart.RELEASE}-wapipe"
 OWN_ACCOUNT = "messaging"
 """The service account that one case expects to be there."""
-ROLES = "app.kubernetes.io/component in (gate, sender, ingress)"
-PODS = {
-    "default": {"gate": 2, "sender": 1, "ingress": 2},
-    "minimal": {"gate": 1, "sender": 1, "ingress": 2},
-    "full": {"gate": 6, "sender": 5, "ingress": 2},
-    "strimzi": {"gate": 2, "sender": 2, "ingress": 2},
-    # KEDA itself is not here: one gate, until it says more.
-    "keda": {"gate": 1, "sender": 1, "ingress": 2},
-    "external-secrets": {"gate": 2, "sender": 1, "ingress": 2},
-}
-"""Pods of each role that must be Ready; where the ingress scales by CPU, its autoscaler's lowest number."""
+ROLES = f"app.kubernetes.io/instance={chart.RELEASE},app.kubernetes.io/component!=topics"
+"""Selects the pods that are to run, and not the one that makes the topics."""
 FAULTS: dict[str, tuple[str, str, str, Any, str]] = {
     "a misspelt field": ("default", "StatefulSet", "spec/replicaz", 1, "replicaz: field not declared"),
     "a bad quantity": (
@@ -149,6 +140,21 @@ def test_a_pod_that_is_not_restricted_never_starts(cluster: Cluster, namespace: 
     assert cluster.get("pod", namespace) == []
 
 
+def _wanted(case: str) -> dict[str, int]:
+    """Pods of each role that must be Ready; where an autoscaler decides, its least number (KEDA itself is not here)."""
+    found = {}
+    least = {
+        one["spec"]["scaleTargetRef"]["name"]: one["spec"]["minReplicas"]
+        for one in _objects(case)
+        if one["kind"] == "HorizontalPodAutoscaler"
+    }
+    for one in _objects(case):
+        if one["kind"] in {"Deployment", "StatefulSet"}:
+            role = one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]
+            found[role] = one["spec"].get("replicas", least.get(one["metadata"]["name"], 1))
+    return found
+
+
 def _ready(cluster: Cluster, namespace: str) -> dict[str, int]:
     """Pods that are Ready, by role."""
     found = Counter[str]()
@@ -182,8 +188,8 @@ def test_it_installs_runs_and_leaves_only_the_gates_volumes(
 ) -> None:
     """Pods become Ready, the topics Job completes, claims are bound; uninstalling keeps those and nothing else."""
     helm("install", chart.CHART, "-f", chart.CASES[case], *(["--set=topics.provisioning=none"] * (case == "strimzi")))
-    wait_until(lambda: _ready(cluster, namespace) == PODS[case], f"pods of {case}", SETTLED_TIMEOUT_S)
-    claims = {f"data-{FULL}-gate-{index}" for index in range(PODS[case]["gate"])}
+    wait_until(lambda: _ready(cluster, namespace) == _wanted(case), f"pods of {case}", SETTLED_TIMEOUT_S)
+    claims = {f"data-{FULL}-gate-{index}" for index in range(_wanted(case)["gate"])}
     assert {
         one["metadata"]["name"] for one in cluster.get("pvc", namespace) if one["status"]["phase"] == "Bound"
     } == claims
@@ -204,21 +210,21 @@ def test_a_new_install_takes_over_the_volumes_of_an_old_one(
     helm("uninstall")
     helm("install", chart.CHART, "-f", chart.CASES["default"])
     assert _uids(cluster, namespace, "pvc") == before
-    assert len(before) == PODS["default"]["gate"]
+    assert len(before) == _wanted("default")["gate"]
 
 
 def test_it_scales_by_values_and_by_hand(cluster: Cluster, namespace: str, helm: Callable[..., str]) -> None:
     """Gates and senders come and go; a gate that is taken away for good takes its volume with it."""
     helm("install", chart.CHART, "-f", chart.CASES["full"])
     helm("upgrade", chart.CHART, "-f", chart.CASES["full"], "--set=gate.replicas=3,sender.replicas=4")
-    wanted = {"gate": 3, "sender": 4, "ingress": 2}
+    wanted = {**_wanted("full"), "gate": 3, "sender": 4}
     wait_until(lambda: _ready(cluster, namespace) == wanted, "three gates, four senders", SETTLED_TIMEOUT_S)
     kept = {f"data-{FULL}-gate-{index}" for index in range(3)}
     wait_until(lambda: _names(cluster, namespace, "pvc") == kept, "the volumes of the others to go", SETTLED_TIMEOUT_S)
     for kind, role, replicas in (("statefulset", "gate", 4), ("deployment", "sender", 1)):
         done = cluster.kubectl("scale", "-n", namespace, f"{kind}/{FULL}-{role}", f"--replicas={replicas}")
         assert done.returncode == 0, done.stderr
-    wanted = {"gate": 4, "sender": 1, "ingress": 2}
+    wanted = {**_wanted("full"), "gate": 4, "sender": 1}
     wait_until(lambda: _ready(cluster, namespace) == wanted, "four gates, one sender", SETTLED_TIMEOUT_S)
 
 
@@ -246,10 +252,10 @@ def test_the_next_release_rolls_over_this_one_and_back(
     helm("upgrade", next_release, "-f", chart.CASES["default"], "--set=config.policy.tier_share=0.5")
     wait_until(lambda: _images(cluster, namespace) == {"wapipe:9.0.0"}, "the new pods alone", SETTLED_TIMEOUT_S)
     assert not set(pods.values()) & set(_uids(cluster, namespace, "pod").values())
-    wait_until(lambda: _ready(cluster, namespace) == PODS["default"], "all of them ready", SETTLED_TIMEOUT_S)
+    wait_until(lambda: _ready(cluster, namespace) == _wanted("default"), "all of them ready", SETTLED_TIMEOUT_S)
     helm("rollback", "1")
     wait_until(lambda: _images(cluster, namespace) == {now}, "the old pods again", SETTLED_TIMEOUT_S)
-    wait_until(lambda: _ready(cluster, namespace) == PODS["default"], "those ready", SETTLED_TIMEOUT_S)
+    wait_until(lambda: _ready(cluster, namespace) == _wanted("default"), "those ready", SETTLED_TIMEOUT_S)
     assert _uids(cluster, namespace, "pvc") == claims
 
 
@@ -267,4 +273,4 @@ def test_what_kubernetes_holds_fixed_is_refused_and_does_no_harm(
     assert "updates to statefulset spec for fields other than" in refused.stderr
     helm("upgrade", chart.CHART, *values)
     assert gates.items() <= _uids(cluster, namespace, "pod").items()
-    assert _ready(cluster, namespace) == PODS["default"]
+    assert _ready(cluster, namespace) == _wanted("default")

@@ -19,7 +19,8 @@ from typing import Any, Self
 import orjson
 
 from pipeline.cli import local_plan as plan
-from pipeline.cli.app import quiet
+from pipeline.cli.app import quiet, shell_user
+from pipeline.cli.scaling import note_layout
 from pipeline.cli.stopping import StopSignals
 from pipeline.cli.template_listing import sources_of
 from pipeline.cli.template_sync import sync
@@ -200,6 +201,7 @@ class Local:
         changes = topics.compare(self.settings, topics.read_broker(self.settings, BROKER_TIMEOUT_S))
         if changes:
             topics.apply(self.settings, changes)
+            note_layout(self.settings, changes, shell_user().name)
         done = f"{len(changes)} changes made" if changes else "nothing to change"
         self._say(f"topics     {len(topics.TOPICS)}, {done}")
 

@@ -1,4 +1,4 @@
-"""`wapipe topics plan | apply | check`: the table of topics against a broker."""
+"""`wapipe topics plan | apply | check | scale`: the table of topics against a broker."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import asdict
 
 import click
 
-from pipeline.cli.app import with_settings
+from pipeline.cli.app import shell_user, with_settings
 from pipeline.cli.output import Cell, json_document, line, table
+from pipeline.cli.scaling import note_layout
+from pipeline.cli.topics_scale import scale
 from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, TopicsWrong
@@ -97,6 +99,7 @@ def apply(settings: Settings, is_json: bool) -> int:
             if differences(settings):
                 raise
         _await_in_order(settings)
+        note_layout(settings, changes, shell_user().name)
     _show(settings, changes, is_json)
     if changes and not is_json:
         line(("done", "good"), f"{len(changes)} changes made; all topics are as the pipeline needs them")
@@ -111,3 +114,6 @@ def _await_in_order(settings: Settings) -> None:
             names = ", ".join(dict.fromkeys(change.topic for change in left))
             raise TopicsWrong(f"the broker took the changes but does not show them yet: {names}; run it again")
         time.sleep(SETTLE_EVERY_S)
+
+
+topics.add_command(scale)

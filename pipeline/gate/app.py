@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
 from faust.types import TP
 
-from pipeline.clock import unix_ms
+from pipeline.clock import rfc3339, steady_s, unix_ms
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
 from pipeline.gate.confirmation import REQUESTS
@@ -28,6 +29,7 @@ from pipeline.gate.item import DEAD_LETTER, Kind
 from pipeline.gate.people import ALIASES, People
 from pipeline.gate.remerge import Remerge
 from pipeline.gate.requests import INBOUND, UPDATES, RequestJudge
+from pipeline.gate.settling import Settling
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.telling import EVENTS
 from pipeline.gate.tiers import COUNTED_MS, Tiers
@@ -40,12 +42,15 @@ from pipeline.health import Health
 from pipeline.metrics import Metrics
 from pipeline.records.alias import is_alias
 from pipeline.records.consent_rule import is_consent
+from pipeline.records.layout import KEY as LAYOUT
+from pipeline.records.layout import Layout, parse_layout
 from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
 from pipeline.streams.hardened import DRAIN_S, HardenedApp
 from pipeline.streams.lease import Lease
 from pipeline.streams.outlets import Outlets
+from pipeline.streams.peek import first_record
 from pipeline.streams.progress import Progress
 from pipeline.streams.restore import BulkTableManager, rocksdb_options
 from pipeline.streams.topics import DELAYED, READY, retention_ms
@@ -68,6 +73,7 @@ CHANGELOG_QUEUE: Final = 131_072
 RECOVERED: Final = "tables"
 ASSIGNED: Final = "assignment"
 CLOSE_S: Final = 3.0
+HEAR_EVERY_S: Final = 0.05
 
 
 class Gate:
@@ -75,15 +81,20 @@ class Gate:
 
     Args:
         partitions: Number of recipient partitions, as the broker has them.
+        layout: What is known of that number; None: nothing, it is taken as it is.
 
     Attributes:
         app: To be run by `run_role`.
         worker: For tests and figures.
+        is_out_of_date: Whether the recipients' partitions are being changed, or have been: what is in memory is wrong.
     """
 
     def __init__(
-        self, settings: Settings, partitions: int, metrics: Metrics, health: Health, tracing: Tracing = OFF
-    ) -> None:
+        self, settings: Settings, partitions: int, metrics: Metrics, health: Health, tracing: Tracing = OFF,
+        layout: Layout | None = None,
+    ) -> None:  # fmt: skip
+        self.is_out_of_date = False
+        self._partitions = partitions
         self.app = HardenedApp(
             settings, "gate", ahead=(settings.topic(URGENT),), store="rocksdb://", TableManager=BulkTableManager
         )
@@ -99,7 +110,12 @@ class Gate:
         aliases = self._view(ALIASES, partitions, is_alias)
         people = People(partitions, aliases, consents)
         account = AccountFacts()
-        self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), account.apply, asyncio.get_running_loop())
+
+        def learn(batch: list[Any]) -> None:
+            account.apply(batch)
+            self._check_layout(account.get(LAYOUT))
+
+        self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), learn, asyncio.get_running_loop())
         tiers, since_ms = Tiers(settings, partitions, account, metrics), unix_ms() - COUNTED_MS
         self._tiers_follower = Follower(
             settings.kafka, settings.topic(TIERS), tiers.apply, asyncio.get_running_loop(), since_ms
@@ -117,6 +133,7 @@ class Gate:
         self.worker = Worker(
             self.app, judges, self._outlets, settings.topic, self._ends.ask, metrics, store_s=store_s, tracing=tracing
         )
+        settling = self._settling(layout)
         self._remerge = Remerge(settings, self.worker, self._ends.ask, self._task)
         self._erased = ErasedSweep(
             settings.topic(CONSENT), retention_ms(settings, UPDATES) or 0, self._entries, self.worker, self._task
@@ -133,6 +150,7 @@ class Gate:
             self._task(
                 Progress(metrics, health, "worker").watch(lambda: work_of(self.worker, self.app.lease)), "gate-progress"
             ),
+            *([self._task(settling.run(), "gate-settling")] if settling is not None else []),
         ]
 
     async def warm_up(self) -> None:
@@ -167,6 +185,30 @@ class Gate:
         await self._tiers_follower.stop()
         await self._outlets.close(CLOSE_S)
         await asyncio.to_thread(self._ends.close)
+
+    # -- more partitions -----------------------------------------------------------------------------------------------
+    def _check_layout(self, value: Mapping[str, Any] | None) -> None:
+        """Stop if the recipients' partitions are being changed: nothing may be judged or written by the old count."""
+        layout = parse_layout(value)
+        if layout is None or (layout.is_open and layout.partitions == self._partitions) or self.is_out_of_date:
+            return
+        self.is_out_of_date = True
+        log.warning("gate_stops_for_scaling", partitions=self._partitions, target=layout.target, step=layout.step)
+        self.app.ended.set()
+
+    async def _hear_layout(self) -> None:
+        """Wait until everything is known that `account-state` said before the partitions were assigned."""
+        assigned_s = steady_s()
+        while self._follower.lag_s(now_s := steady_s()) > now_s - assigned_s and not self.is_out_of_date:
+            await asyncio.sleep(HEAR_EVERY_S)
+
+    def _settling(self, layout: Layout | None) -> Settling | None:
+        until_ms = layout.settling_until_ms if layout is not None else None
+        if layout is None or until_ms is None or until_ms <= unix_ms():
+            return None
+        before = layout.earlier[-1]
+        log.info("requests_settle", partitions_before=before, partitions=self._partitions, until=rfc3339(until_ms))
+        return self.worker.settle(before, until_ms, partial(first_record, self._settings.kafka))
 
     # -- tables ------------------------------------------------------------------------------------------------------
     def _view(self, name: str, partitions: int, is_sound: Callable[[Mapping[str, Any]], bool]) -> View:
@@ -217,6 +259,9 @@ class Gate:
     def _hook(self) -> None:
         async def assigned(partitions: frozenset[TP], _generation: int) -> None:
             self._metrics.rebalances.inc()
+            await self._hear_layout()
+            if self.is_out_of_date:
+                return
             self._health.meet(ASSIGNED)
             if not partitions:
                 self._health.meet(RECOVERED)  # a spare has nothing to restore

@@ -94,7 +94,8 @@ class InboundJudge:
     def _elsewhere(self, item: Item, found: Found) -> list[Out]:
         if found.place == "misrouted":
             return self._dead(item, "misrouted", f"re-routed once, still not on partition {found.home}")
-        return [Out(item.topic, found.person, item.value, found.headers(item.headers or ()), found.home)]
+        headers = found.headers(item.headers or (), self._people.partitions)
+        return [Out(item.topic, found.person, item.value, headers, found.home)]
 
     def _open(self, item: Item, event: dict[str, Any], number: str, recipient: str, said_ms: int) -> list[Out]:
         partition, key = item.tp[1], recipient.encode()

@@ -18,6 +18,8 @@ WINDOW_HIGH: Final = 1000
 """Unfinished records of a partition at which it is not fetched any more …"""
 WINDOW_LOW: Final = 500
 """… and at which it is fetched again."""
+WINDOW_WIDE: Final = 20_000
+"""The same of a partition whose requests wait for earlier ones, which may stand behind them."""
 HELD_BYTES_MAX: Final = 64 * 1024 * 1024
 ORDER: Final[tuple[Kind, ...]] = ("urgent", "update", "remerge", "inbound", "normal")
 """Who is judged first."""
@@ -44,6 +46,7 @@ class Intake:
     Attributes:
         queues: Records that were not judged yet, by entrance.
         is_open: Whether records are taken; a record that is not taken comes again after the next assignment.
+        wide_from: Partitions from this number on may have `WINDOW_WIDE` records in hand; None: none.
     """
 
     def __init__(self, app: App) -> None:
@@ -52,6 +55,7 @@ class Intake:
         self._held_bytes = 0
         self.queues: dict[Kind, deque[Item]] = {kind: deque() for kind in ORDER}
         self.is_open = False
+        self.wide_from: int | None = None
 
     def __len__(self) -> int:
         """Records that were not judged yet."""
@@ -69,11 +73,16 @@ class Intake:
         self.queues[kind].append(item)
         self._held_bytes += item.size_bytes
         window = self._app.windows.of(tp)
-        is_full = window is not None and len(window) >= WINDOW_HIGH
+        high = WINDOW_WIDE if self.wide_from is not None and tp[1] >= self.wide_from else WINDOW_HIGH
+        is_full = window is not None and len(window) >= high
         if (is_full or self._held_bytes >= HELD_BYTES_MAX) and tp not in self._paused:
             self._paused.add(tp)
             self._app.pause(tp)
         return True
+
+    def is_paused(self, tp: Partition) -> bool:
+        """Whether a partition is not fetched, because too much is in hand."""
+        return tp in self._paused
 
     def add_again(self, items: list[Item]) -> None:
         """Take consent updates that are merged a second time; they have no part in any window."""

@@ -29,8 +29,9 @@ class Item(NamedTuple):
         topic: Name without the prefix.
         tp: Full topic name and partition.
         timestamp_ms: Broker time.
-        read_at_s: When it was read, on the steady clock.
+        read_at_s: When it was read, on the steady clock; of a request that was held back (`settling.py`): until when.
         span: Its judgement in the trace of its message; None: not traced.
+        known_ms: Of a request that was held back: up to when consent updates of the partition's parent have come here.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Item(NamedTuple):
     headers: Any
     read_at_s: float
     span: Span | None = None
+    known_ms: int | None = None
 
     @property
     def source(self) -> dict[str, Any]:

@@ -54,10 +54,14 @@ class Found(NamedTuple):
     home: int
     hops: int
 
-    def headers(self, kept: Headers) -> Headers:
-        """Headers of the record on its way there."""
+    def headers(self, kept: Headers, partitions: int) -> Headers:
+        """Headers of the record on its way there.
+
+        Args:
+            partitions: Number of recipient partitions.
+        """
         named = [alias.person_header(self.person, self.hops)] if self.hops else []
-        return [*(pair for pair in kept if pair[0] not in _ROUTE_HEADERS), *named, (REROUTED_HEADER, TRUE)]
+        return [*(pair for pair in kept if pair[0] not in _ROUTE_HEADERS), *named, _rerouted_among(partitions)]
 
 
 class People:
@@ -67,10 +71,13 @@ class People:
         partitions: Number of recipient partitions.
         aliases: The `recipient-aliases` table.
         consents: The `consent` table.
+
+    Attributes:
+        partitions: The same.
     """
 
     def __init__(self, partitions: int, aliases: View, consents: View) -> None:
-        self._partitions = partitions
+        self.partitions = partitions
         self._aliases = aliases
         self._consents = consents
 
@@ -82,9 +89,9 @@ class People:
             partition: Where the record stands.
         """
         person, hops = read_person(headers) or (canonical(recipient), 0)
-        sent_for = person if header_of(headers, REROUTED_HEADER) is not None else None
+        sent_for = person if _was_rerouted(headers, self.partitions) else None
         while True:
-            home = partition_of(person, self._partitions)
+            home = partition_of(person, self.partitions)
             if home != partition:
                 return Found("misrouted" if person == sent_for else "elsewhere", person, home, hops)
             target = self._target(partition, person) if is_name(person) and hops < MAX_HOPS else None
@@ -122,8 +129,11 @@ class People:
     def linked(self, item: Item, link: Link) -> list[Out] | None:
         """Steps 2 and 3: a link is told to one of its ends; None: it does not belong here."""
         key = (item.key or b"").decode(errors="replace")
-        if partition_of(key, self._partitions) != item.tp[1]:
-            return None
+        home = partition_of(key, self.partitions)
+        if home != item.tp[1]:
+            # Told before there were more partitions, unless it is nobody's.
+            is_lost = key not in (link.alias, link.recipient) or _was_rerouted(item.headers, self.partitions)
+            return None if is_lost else [Out(INBOUND, key, item.value, _sent_on(item, self.partitions), home)]
         if key == link.alias:
             return self._lead(item, link)
         return self._gain(item, link) if key == link.recipient else None
@@ -175,7 +185,7 @@ class People:
     def _tell(self, item: Item, link: Link, key: str) -> Out:
         headers = traced(INBOUND_SCHEMA, item)
         headers = [*headers, (KIND_HEADER, b"account"), alias.link_header(link)]
-        return Out(INBOUND, key, encode(_told(item, link, key)), headers, partition_of(key, self._partitions))
+        return Out(INBOUND, key, encode(_told(item, link, key)), headers, partition_of(key, self.partitions))
 
     # -- the table ---------------------------------------------------------------------------------------------------
     def _is_known(self, partition: int, link: Link) -> bool:
@@ -199,6 +209,21 @@ class People:
         record["at"] = rfc3339(item.timestamp_ms)
         stored = self._aliases.put(partition, key, record)
         return [Out(ALIASES, key, encode(record), traced(alias.SCHEMA, item), partition, stored)]
+
+
+def _rerouted_among(partitions: int) -> tuple[str, bytes]:
+    """The header of a re-routed record: among how many partitions. When there are more it may have to go on, once."""
+    return REROUTED_HEADER, b"%d" % partitions
+
+
+def _was_rerouted(headers: Any, partitions: int) -> bool:
+    """Whether a record was re-routed among that many partitions; `TRUE` is how releases of before said so."""
+    return header_of(headers, REROUTED_HEADER) in (TRUE, b"%d" % partitions)
+
+
+def _sent_on(item: Item, partitions: int) -> Headers:
+    kept = [pair for pair in item.headers or () if pair[0] != REROUTED_HEADER]
+    return [*kept, _rerouted_among(partitions)]
 
 
 def _others(record: Mapping[str, Any], person: str) -> list[str]:

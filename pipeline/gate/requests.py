@@ -130,7 +130,7 @@ class RequestJudge:
         if found.place == "elsewhere":
             if found.person == request.to:
                 self._misplaced.told(item, found.home)
-            return [_rerouted(item, found, source)]
+            return [_rerouted(item, found, source, self._people.partitions)]
         return Prepared(item, request, _plain(request, raw), returning, source, found.person)
 
     def judge(
@@ -309,8 +309,8 @@ def _ready(
     )
 
 
-def _rerouted(item: Item, found: Found, source: Mapping[str, Any]) -> Out:
+def _rerouted(item: Item, found: Found, source: Mapping[str, Any], partitions: int) -> Out:
     """The same bytes on the person's own partition, with where they came from first."""
     kept = [(name, value) for name, value in item.headers or () if name != SOURCE_HEADER]
     first = next(iter(returning_headers(source)))
-    return Out(item.topic, found.person, item.value, found.headers([*kept, first]), found.home)
+    return Out(item.topic, found.person, item.value, found.headers([*kept, first], partitions), found.home)

@@ -10,11 +10,14 @@ from typing import Final
 import structlog
 
 from pipeline.config import Settings
+from pipeline.errors import EXIT_DONE
 from pipeline.gate.app import ASSIGNED, RECOVERED, Gate
+from pipeline.gate.pausing import begin_anew, has_begun_anew, require_moved, wait_until_open
 from pipeline.health import PORTS, Health, HealthServer, serve_health
 from pipeline.metrics import Metrics
 from pipeline.streams import topics
 from pipeline.streams.hardened import HardenedApp
+from pipeline.streams.layout import read_layout
 from pipeline.streams.run import run_role
 from pipeline.tracing import OFF, Tracing
 
@@ -35,19 +38,26 @@ def run_gate(settings: Settings, tracing: Tracing = OFF) -> int:
 
     Raises:
         BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`.
-        TopicsWrong: a topic is missing or made differently.
+        TopicsWrong: a topic is missing or made differently, or has partitions that nobody was moved to.
+        SystemExit: SIGTERM came while recipients were being moved to more partitions; code 0.
         ConfigError: the health port is taken, or a secret cannot be read.
     """
-    yield_processor()
+    if not has_begun_anew():
+        yield_processor()
+    port = settings.http.port if settings.http.port is not None else PORTS[ROLE]
     partitions = topics.require(settings)
+    layout = read_layout(settings, settings.kafka.startup_timeout_s)
+    if layout is not None and not layout.is_open:
+        layout = wait_until_open(settings, port, layout)
+        partitions = topics.require(settings)
+    require_moved(layout, partitions)
     running: list[tuple[Gate, HealthServer]] = []
 
     async def build() -> HardenedApp:
         health, metrics = Health((ASSIGNED, RECOVERED)), Metrics()
-        port = settings.http.port if settings.http.port is not None else PORTS[ROLE]
         server = await serve_health(health, metrics, settings.http.host, port)
         log.info("serving_health", host=settings.http.host, port=server.port)
-        gate = Gate(settings, partitions, metrics, health, tracing)
+        gate = Gate(settings, partitions, metrics, health, tracing, layout)
         running.append((gate, server))
         await gate.warm_up()
         return gate.app
@@ -57,7 +67,11 @@ def run_gate(settings: Settings, tracing: Tracing = OFF) -> int:
             await gate.close()
             await server.stop()
 
-    return run_role(build, close)
+    code = run_role(build, close)
+    if code == EXIT_DONE and any(gate.is_out_of_date and not gate.app.is_told_to_end for gate, _ in running):
+        tracing.close()
+        begin_anew()
+    return code
 
 
 def yield_processor() -> None:

@@ -29,6 +29,7 @@ from pipeline.gate.state import AccountFacts
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
 from pipeline.records.codec import decode_object, encode
+from pipeline.streams.partition import partition_of
 
 log = structlog.get_logger(__name__)
 
@@ -166,6 +167,8 @@ class Tiers:
         now_ms = unix_ms()
         for message in batch:
             recipient, raw = (message.key() or b"").decode(errors="replace"), message.value()
+            if partition_of(recipient, self._partitions) != message.partition():
+                continue  # moved when there were more partitions: counted where it is now
             try:
                 told = decode_object(raw)["portfolios"] if raw is not None else {}
                 times = [(name, parse_rfc3339_ms(at)) for name, at in told.items()]

@@ -84,7 +84,7 @@ class UpdateJudge:
         if found.place == "elsewhere" and item.kind == "update":
             if found.person == update.recipient:
                 self._misplaced.told(item, found.home)
-            return [_rerouted(item, found)]
+            return [_rerouted(item, found, self._people.partitions)]
         if found.place == "elsewhere":
             return []
         if found.person != update.recipient:
@@ -220,5 +220,5 @@ def _event_out(item: Item, told: Mapping[str, Any], merged: Merged) -> Out:
     return Out(CONSENT_EVENTS, told["recipient"], encode(event), traced(CONSENT_EVENT_SCHEMA, item))
 
 
-def _rerouted(item: Item, found: Found) -> Out:
-    return Out(item.topic, found.person, item.value, found.headers(item.headers or ()), found.home)
+def _rerouted(item: Item, found: Found, partitions: int) -> Out:
+    return Out(item.topic, found.person, item.value, found.headers(item.headers or (), partitions), found.home)

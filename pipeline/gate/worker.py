@@ -24,6 +24,7 @@ from pipeline.gate.inbound import InboundJudge
 from pipeline.gate.intake import ORDER, App, Intake
 from pipeline.gate.item import Item, Kind, Out
 from pipeline.gate.requests import UPDATES, Prepared, RequestJudge, Wait
+from pipeline.gate.settling import First, Settling
 from pipeline.gate.telling import begun, ended
 from pipeline.gate.updates import UpdateJudge
 from pipeline.gate.view import View
@@ -123,7 +124,17 @@ class Worker:
         self._epoch = 0
         self._crashing: asyncio.Future[None] | None = None
         self.finished = 0
+        self._ask = ask
         self.asker = Asker(ask, self._room, self._freshness, self._wake.set)
+        self.settling: Settling | None = None
+
+    def settle(self, before: int, until_ms: int, first: First) -> Settling:
+        """Judge what stood on fewer partitions first, for a while; see `Settling`. Its `run` is the caller's task."""
+        self._intake.wide_from = before
+        self.settling = Settling(
+            before, until_ms, self._topic, self._ask, first, self._intake.is_paused, self._wake.set
+        )  # fmt: skip
+        return self.settling
 
     # -- intake ------------------------------------------------------------------------------------------------------
     def accept(self, kind: Kind, topic: str, message: Any) -> None:
@@ -160,6 +171,8 @@ class Worker:
         """
         self._intake.is_open = False
         self._intake.drop(("urgent", "normal", "remerge"))
+        if self.settling is not None:
+            self.settling.drop()
         self._merged.set()
         deadline = Deadline(seconds)
         if not await self._quiet(min(DRAIN_WAITING_S, seconds)):
@@ -191,6 +204,8 @@ class Worker:
 
     def _drop(self) -> None:
         self._intake.drop()
+        if self.settling is not None:
+            self.settling.drop()
         self._room.clear()
         self._released.clear()
         self._merged.set()
@@ -222,6 +237,9 @@ class Worker:
         self._released.extend(self._room.release(now_s, may_give_up=self._intake.is_open))
         while self._released and batch.has_room:
             self._judge_chain(self._released.popleft(), batch, now_ms, now_s)
+        settled: deque[Item] = self.settling.released if self.settling is not None else deque()
+        while settled and batch.has_room:
+            self._take_request(settled.popleft(), batch, now_ms, now_s)
         for kind in ORDER:
             queue = self._intake.queues[kind]
             if kind in ("update", "remerge") and self._judges.consents.is_full:
@@ -234,14 +252,8 @@ class Worker:
 
     def _take(self, item: Item, batch: Batch, now_ms: int, now_s: float) -> None:
         if item.kind in ("urgent", "normal"):
-            item = begun(self._tracing, item) if self._tracing.is_on else item
-            prepared = self._judges.requests.prepare(item)
-            if not isinstance(prepared, Prepared):
-                batch.add(item, prepared)
-                return
-            key = (item.topic, prepared.person)
-            if not self._room.queue_behind(key, prepared, item.read_at_s, now_s):
-                self._judge(key, Waiter(prepared, item.read_at_s, now_s), batch, now_ms, now_s)
+            if self.settling is None or not self.settling.hold(item, now_ms):
+                self._take_request(item, batch, now_ms, now_s)
             return
         if item.kind == "inbound":
             batch.add(item, self._judges.inbound.apply(item))
@@ -250,6 +262,16 @@ class Worker:
         if item.kind != "remerge":
             self._freshness.processed(item.tp, item.offset, now_s)
             self._freshness.reached_at(item.tp, item.timestamp_ms)
+
+    def _take_request(self, item: Item, batch: Batch, now_ms: int, now_s: float) -> None:
+        item = begun(self._tracing, item) if self._tracing.is_on else item
+        prepared = self._judges.requests.prepare(item)
+        if not isinstance(prepared, Prepared):
+            batch.add(item, prepared)
+            return
+        key = (item.topic, prepared.person)
+        if not self._room.queue_behind(key, prepared, item.read_at_s, now_s):
+            self._judge(key, Waiter(prepared, item.read_at_s, now_s), batch, now_ms, now_s)
 
     def _judge(self, key: ChainKey, waiter: Waiter, batch: Batch, now_ms: int, now_s: float) -> bool:
         prepared: Prepared = waiter.work
@@ -262,6 +284,10 @@ class Worker:
         updates = (self._topic(UPDATES), partition)
         self.asker.keep_known(updates, now_s)
         heard_ms = self._freshness.heard_ms(updates, now_s, now_ms)
+        if prepared.item.known_ms is not None:
+            # What came here from the parent has newer broker times than it was said at: they prove nothing.
+            is_known = self._freshness.is_current(updates, waiter.read_at_s)
+            heard_ms = prepared.item.known_ms if is_known else None
         found = self._judges.requests.judge(prepared, now_ms, is_settled, heard_ms)
         if isinstance(found, Wait):
             self._room.enter(key, waiter, (self._topic(found.topic), partition), now_s)

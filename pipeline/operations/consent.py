@@ -16,7 +16,6 @@ from pipeline.operations.reading import Advance, Reader, decoded
 from pipeline.records.codec import check, headers_for
 from pipeline.records.consent import ConsentUpdate, RefusalReason
 from pipeline.records.consent_rule import AHEAD_MAX_MS
-from pipeline.streams.partition import partition_of
 
 UPDATES: Final = "consent-updates"
 CONSENT: Final = "consent"
@@ -136,13 +135,8 @@ def change_consent(actor: Actor, value: Mapping[str, Any], rules: UpdateRules, *
 
 def consent_of(reader: Reader, person: str, advance: Advance | None = None) -> dict[str, Any] | None:
     """The consent/1 of a person, by the id that it is kept under; blocks. None: there is none."""
-    key = person.encode()
-    partition = partition_of(person, reader.partitions(CONSENT))
-    found = None
-    for row in reader.to_end(CONSENT, partitions=[partition], advance=advance):
-        if row.key == key:
-            found = decoded(row)
-    return found
+    row = reader.newest(CONSENT, [person], advance).get(person)
+    return decoded(row) if row is not None else None
 
 
 def consent_events_of(reader: Reader, ids: Collection[str], advance: Advance | None = None) -> list[dict[str, Any]]:
@@ -151,8 +145,7 @@ def consent_events_of(reader: Reader, ids: Collection[str], advance: Advance | N
     Raises:
         WrongRequest: more than `MAX_EVENTS`.
     """
-    count = reader.partitions(EVENTS)
-    keys, homes = {one.encode() for one in ids}, {partition_of(one, count) for one in ids}
+    keys, homes = {one.encode() for one in ids}, reader.homes(EVENTS, ids)
     found: dict[str, dict[str, Any]] = {}
     for row in reader.to_end(EVENTS, partitions=homes, advance=advance):
         if row.key not in keys:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from pipeline.operations.reading import Advance, Reader, decoded
 from pipeline.records.alias import MAX_HOPS, is_alias
 from pipeline.records.canonical import canonical, is_name
-from pipeline.streams.partition import partition_of
 
 ALIASES = "recipient-aliases"
 
@@ -55,14 +54,9 @@ def person_of(reader: Reader, asked: Collection[str], advance: Advance | None = 
 def _records(reader: Reader, ids: Collection[str], advance: Advance | None) -> dict[str, dict[str, object]]:
     """Records of these ids; an empty one for those that have none."""
     found: dict[str, dict[str, object]] = {one: {} for one in ids}
-    count = reader.partitions(ALIASES)
-    partitions = {partition_of(one, count) for one in ids}
-    if partitions:
-        for row in reader.to_end(ALIASES, partitions=partitions, advance=advance):
-            one = (row.key or b"").decode(errors="replace")
-            if one in found:
-                record = decoded(row)
-                found[one] = record if record is not None and is_alias(record) else {}
+    for one, row in reader.newest(ALIASES, ids, advance).items() if ids else ():
+        record = decoded(row)
+        found[one] = record if record is not None and is_alias(record) else {}
     return found
 
 

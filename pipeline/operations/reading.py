@@ -6,7 +6,7 @@ librdkafka consumers that get their partitions by hand and never commit; everyth
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, DecodeError, TopicsWrong
 from pipeline.records.codec import Headers, decode_object
 from pipeline.streams.client import reader_conf
+from pipeline.streams.layout import read_layout
+from pipeline.streams.partition import partition_of
 from pipeline.streams.reach import Reach
 from pipeline.streams.topics import admin
 
@@ -79,6 +81,7 @@ class Reader:
         self._consumer = consumer
         self._admin = admin(settings)
         self._following = ""
+        self._earlier: tuple[int, ...] | None = None
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
@@ -95,6 +98,40 @@ class Reader:
         if found.error is not None:
             raise TopicsWrong(f"{full}: {found.error.str()}; remedy: wapipe topics apply")
         return len(found.partitions)
+
+    def homes(self, topic: str, ids: Iterable[str]) -> set[int]:
+        """Partitions that hold what is keyed by these ids, also from when there were fewer of them.
+
+        Raises:
+            TopicsWrong: there is no such topic.
+            BrokerUnreachable: no broker answered in time.
+        """
+        if self._earlier is None:
+            layout = read_layout(self._settings, CONNECT_TIMEOUT_S)
+            self._earlier = layout.counts if layout is not None else ()
+        count = self.partitions(topic)
+        counts = {count, *(one for one in self._earlier if one <= count)}
+        return {partition_of(one, number) for one in ids for number in counts}
+
+    def newest(self, topic: str, ids: Collection[str] | None = None, advance: Advance | None = None) -> dict[str, Row]:
+        """The newest record by key of a compacted recipient topic; none for keys that ended.
+
+        What was moved to other partitions left a tombstone behind, and perhaps older records: the one where the key is
+        at home now counts, and another only if there is none.
+
+        Args:
+            ids: Only these keys; None: all.
+
+        Raises:
+            As `to_end`.
+        """
+        count, at_home, elsewhere = self.partitions(topic), dict[str, Row](), dict[str, Row]()
+        partitions = None if ids is None else self.homes(topic, ids)
+        for row in self.to_end(topic, partitions=partitions, advance=advance):
+            key = (row.key or b"").decode(errors="replace")
+            if ids is None or key in ids:
+                (at_home if partition_of(key, count) == row.partition else elsewhere)[key] = row
+        return {key: row for key, row in (elsewhere | at_home).items() if row.value is not None}
 
     def to_end(
         self,
@@ -160,6 +197,15 @@ class Reader:
             return _row(topic, first, with_headers=True) if first.error() is None and first.offset() == offset else None
         finally:
             self._consumer.unassign()
+
+    def records(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
+        """About how many records partitions hold: compaction leaves gaps.
+
+        Raises:
+            BrokerUnreachable: no broker answered in time.
+        """
+        ends = self._offsets(topic, partitions, OffsetSpec.latest())
+        return {p: ends[p] - at for p, at in self._offsets(topic, partitions, OffsetSpec.earliest()).items()}
 
     def follow_from_end(self, topic: str) -> None:
         """Take the present end of every partition as the place where `following` starts.

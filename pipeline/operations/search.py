@@ -11,7 +11,6 @@ from pipeline.operations.reading import Advance, Reader, Row, decoded
 from pipeline.operations.timeline import Origin, Step, step_of
 from pipeline.records.canonical import canonical, is_name
 from pipeline.records.request import normal_recipient
-from pipeline.streams.partition import partition_of
 
 ENTRANCES: Final = ("outbound-requests-urgent", "outbound-requests")
 MAX_STEPS: Final = 100_000
@@ -74,8 +73,7 @@ class Search:
         return names | person_of(self._reader, names, self._advance).ids
 
     def _partitions(self, topic: str, people: Collection[Any]) -> set[int] | None:
-        count = self._reader.partitions(topic)
-        return {partition_of(str(person), count) for person in people} or None
+        return self._reader.homes(topic, map(str, people)) or None
 
     def _read(
         self, topic: str, origin: Origin, is_wanted: Wanted, people: Collection[Any] | None, needle: bytes = b""

@@ -8,7 +8,6 @@ from typing import Any, Final
 from pipeline.operations.acts import Act, Actor, Outgoing, audited
 from pipeline.operations.reading import Advance, Reader, decoded
 from pipeline.records.codec import headers_for
-from pipeline.streams.partition import partition_of
 from pipeline.whatsapp.suppression import SCHEMA, is_suppression
 
 TOPIC: Final = "suppressions"
@@ -20,18 +19,11 @@ def suppressed(reader: Reader, person: str | None = None, advance: Advance | Non
     Args:
         person: Only this one, normalised; None: all.
     """
-    count = reader.partitions(TOPIC)
-    partitions = None if person is None else [partition_of(person, count)]
     found: dict[str, dict[str, Any]] = {}
-    for row in reader.to_end(TOPIC, partitions=partitions, advance=advance):
-        recipient = (row.key or b"").decode(errors="replace")
-        if person is not None and recipient != person:
-            continue
-        record = decoded(row) if row.value is not None else None
+    for recipient, row in reader.newest(TOPIC, None if person is None else [person], advance).items():
+        record = decoded(row)
         if record is not None and is_suppression(record):
             found[recipient] = {**record, "recipient": recipient}
-        elif row.value is None:
-            found.pop(recipient, None)
     return found
 
 

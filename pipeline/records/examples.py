@@ -186,6 +186,10 @@ _PAUSE: Example = {
     "kind": "number", "id": _NUMBER, "aspect": "pause", "paused": True, "priorities": ["bulk"], "reason": "too many",
     "at": _AT, "by": "ada",
 }  # fmt: skip
+_LAYOUT: Example = {
+    "kind": "topics", "id": "recipients", "aspect": "layout", "partitions": 12, "target": 24, "step": "move",
+    "moved": ["consent"], "earlier": [], "settling_until": None, "run": "5f0c", "at": _AT, "by": "ada",
+}  # fmt: skip
 _BY_WEBHOOK: Example = {"at": _AT, "by": "ingress"}
 _OF_NUMBER: Example = {"kind": "number", "id": _NUMBER, **_BY_WEBHOOK}
 _OF_ACCOUNT: Example = {"kind": "account", "id": "300000000000001", **_BY_WEBHOOK}
@@ -285,6 +289,7 @@ VALID: dict[str, dict[str, Example]] = {
         "pause": _PAUSE,
         "definition": _DEFINITION,
         "templates": _SYNCED,
+        "layout": _LAYOUT,
     },
     "audit-event": {"revoke": _AUDIT},
 }
@@ -343,6 +348,7 @@ INVALID: dict[str, dict[str, Example]] = {
         "template-without-status": _without(_TEMPLATE, "status"),
         "campaign-of-no-state": {**_CAMPAIGN, "state": "stopped"},
         "pause-of-no-priority": {**_PAUSE, "priorities": ["slow"]},
+        "layout-of-no-step": {**_LAYOUT, "step": "soon"},
         "definition-with-text-for-components": {**_DEFINITION, "components": "hello"},
     },
     "audit-event": {"unknown-way": {**_AUDIT, "via": "phone"}},

@@ -41,6 +41,7 @@ from pipeline.records.account import (
 )
 from pipeline.records.consent import Consent, ConsentEvent, ConsentUpdate
 from pipeline.records.inbound import InboundEvent, ServiceWindow
+from pipeline.records.layout import LayoutState
 from pipeline.records.ledger import LedgerRecord
 from pipeline.records.outbound import OutboundEvent
 from pipeline.records.ready import Ready
@@ -69,7 +70,8 @@ AccountState = Annotated[
     | CampaignState
     | PauseState
     | TemplateDefinition
-    | TemplatesState,
+    | TemplatesState
+    | LayoutState,
     Field(discriminator="aspect"),
 ]
 MODELS: dict[str, TypeAdapter[Any]] = {

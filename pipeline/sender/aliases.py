@@ -19,7 +19,8 @@ from pipeline.errors import RecordError
 from pipeline.logs import Repeats
 from pipeline.records.alias import MAX_IDS, is_alias
 from pipeline.records.canonical import is_name
-from pipeline.records.codec import decode_object
+from pipeline.records.codec import decode_object, header_of
+from pipeline.records.layout import MOVED_HEADER
 from pipeline.records.ready import ReadyMessage
 from pipeline.streams.follow import Follower
 
@@ -122,7 +123,8 @@ class Aliases:
 
         def apply(batch: list[Any]) -> None:
             for message in batch:
-                fresh.apply(message.key(), message.value())
+                if header_of(message.headers(), MOVED_HEADER) is None:
+                    fresh.apply(message.key(), message.value())
 
         topic = self._settings.topic(TOPIC)
         self.follower = self._follow(self._settings.kafka, topic, apply, self._loop, begin_ms)

@@ -98,6 +98,7 @@ class Sender:
         self._account_follower.start()
         self._suppressed = Follower(settings.kafka, settings.topic("suppressions"), self.ctx.suppressions.apply, loop)
         self._suppressed.start()
+        self.ctx.suppressions.partitions = lambda: self._suppressed.partitions
         self._account_task = loop.create_task(self._account_known())
         self._inbound_count = InboundCount(settings, self.ctx, loop)
         self._inbound_count.start()

@@ -30,6 +30,7 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.spans import Spans
 from pipeline.sender.wheel import goes_through_gate, hop_delay_ms, tier_for
 from pipeline.streams.delivery import Receipt
+from pipeline.streams.partition import partition_of
 from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
 from pipeline.whatsapp.suppression import suppression_of
 
@@ -277,7 +278,10 @@ class Finish:
         record = suppression_of(code, recipient, self._ctx.unix_ms(), self._ctx.settings.policy.unreachable_s)
         if record is not None:
             topic = self._ctx.settings.topic("suppressions")
-            await self._ctx.write(lane, topic, encode(record), recipient, headers_for(SUPPRESSION_SCHEMA))
+            # By the reader's count, which is renewed twice a second: the producer hears of new partitions much later.
+            count = self._ctx.suppressions.partitions()
+            place = partition_of(recipient, count) if count else -1
+            await self._ctx.write(lane, topic, encode(record), recipient, headers_for(SUPPRESSION_SCHEMA), place)
 
 
 def _traced(headers: Headers, trace: bytes | None) -> Headers:

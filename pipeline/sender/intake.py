@@ -102,7 +102,7 @@ class Intake:
     def open(self, lane: Lane) -> None:
         """Look at the records that came before the lane was open, in the order of their sources."""
         early, lane.early = lane.early, []
-        early.sort(key=lambda record: (record.message.source[2], record.timestamp_ms))
+        early.sort(key=lambda record: (record.message.source_ms, *record.message.source[1:], record.timestamp_ms))
         for record in early:
             self.place(lane, record)
 

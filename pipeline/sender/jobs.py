@@ -58,7 +58,8 @@ class Job:
     def __init__(self, message: ReadyMessage, priority: int) -> None:
         self.message = message
         self.priority = priority
-        self.order = (message.source[2], message.source[1])
+        # Within a partition times go up with offsets; across two, as when people moved to more partitions, they tell.
+        self.order = (message.source_ms, *message.source[1:])
         self.places: list[Place] = []
         self.home: Place | None = None
         self.stage = Stage.WAITING
@@ -91,12 +92,12 @@ class Job:
         return self.message.via_gate and not self.unknown
 
     @property
-    def rank(self) -> tuple[bool, tuple[int, int]]:
+    def rank(self) -> tuple[bool, tuple[int, int, int]]:
         """Its place in a chain: one of unknown outcome may have gone already, so nothing goes before it."""
         return not self.unknown, self.order
 
 
-def _rank(job: Job) -> tuple[bool, tuple[int, int]]:
+def _rank(job: Job) -> tuple[bool, tuple[int, int, int]]:
     return job.rank
 
 

@@ -14,7 +14,8 @@ import structlog
 from pipeline.clock import parse_rfc3339_ms, steady_s, unix_ms
 from pipeline.errors import RecordError
 from pipeline.logs import Repeats
-from pipeline.records.codec import decode_object
+from pipeline.records.codec import decode_object, header_of
+from pipeline.records.layout import MOVED_HEADER
 from pipeline.whatsapp.suppression import holds, is_suppression
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,12 @@ class Suppressions:
 
     Args:
         clock_ms: This host's date, ms.
+
+    Attributes:
+        partitions: How many partitions the topic has, by what its reader knows; 0: it does not know yet.
     """
+
+    partitions: Callable[[], int] = staticmethod(lambda: 0)
 
     def __init__(self, clock_ms: Callable[[], int] = unix_ms) -> None:
         self._clock_ms = clock_ms
@@ -46,7 +52,9 @@ class Suppressions:
             recipient = (message.key() or b"").decode(errors="replace")
             raw = message.value()
             if raw is None:
-                self._until_ms.pop(recipient, None)
+                # One that was moved to another partition still stands there.
+                if header_of(message.headers(), MOVED_HEADER) is None:
+                    self._until_ms.pop(recipient, None)
                 continue
             try:
                 self._put(recipient, decode_object(raw), now_ms)

@@ -27,10 +27,10 @@ BATCH_RECORDS = 1000
 BATCHES_ON_THE_WAY = 4
 """Batches that the loop has not applied yet: a long topic is read no faster than it is applied."""
 HAND_OVER_LOOK_S = 0.5
-COUNT_EVERY_S = 5.0
-"""How often the partitions are counted: on one that was added, something would be said that is not heard."""
 POLL_S = 0.25
 FETCH_WAIT_MS = 500
+COUNT_EVERY_S = 0.5
+"""How often the partitions are counted: on one that was added, something would be said that is not heard."""
 ENDS_EVERY_S = 0.5
 KAFKA_TIMEOUT_S = 5.0
 RETRY_S = 1.0
@@ -82,6 +82,11 @@ class Follower:
         """Age of our knowledge: everything that was on the topic that long ago has been applied. Infinite at first."""
         return now_s - self._fresh_as_of
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has, as far as is known; 0 before the first answer."""
+        return len(self._positions)
+
     async def stop(self) -> None:
         """End the thread; bounded by one poll and one question for end offsets."""
         self._stop.set()
@@ -118,6 +123,7 @@ class Follower:
                     counted_at = now
                     if len(self._partitions(consumer)) != len(positions):
                         log.info("follower_begins_anew", topic=self._topic, partitions_before=len(positions))
+                        self._loop.call_soon_threadsafe(self._outdated)
                         self._hand_over(batch, positions, consumer, None)
                         return
                 if now - asked_at >= ENDS_EVERY_S and not _behind(positions, ends):
@@ -181,6 +187,10 @@ class Follower:
         request = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in partitions}
         answers = admin.list_offsets(request, request_timeout=KAFKA_TIMEOUT_S)
         return {tp.partition: future.result().offset for tp, future in answers.items()}
+
+    def _outdated(self) -> None:
+        """What is said on a partition that was added is not known: nothing is, until all were read to the end."""
+        self._fresh_as_of = float("-inf")
 
     def _applied(self, batch: list[Any], fresh_as_of: float | None) -> None:
         self._room.release()

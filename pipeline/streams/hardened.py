@@ -77,6 +77,7 @@ class HardenedApp(faust.App):
         self.held: frozenset[TP] = frozenset()
         self.crash_reason_seen: BaseException | None = None
         self.ended = asyncio.Event()
+        self.is_told_to_end = False
         self.exit_deadline = ExitDeadline()
         Path(settings.storage.data_dir, role).mkdir(parents=True, exist_ok=True)
         super().__init__(f"{kafka.topic_prefix}wapipe-{role}", **{**faust_options(kafka, settings, role), **options})
@@ -113,6 +114,11 @@ class HardenedApp(faust.App):
         """What this process committed for a partition in this assignment; None: nothing yet."""
         stored: int | None = self.consumer.stored_offset(TP(*tp))
         return stored
+
+    def end_on_signal(self) -> None:
+        """Whoever started this process wants it to end."""
+        self.is_told_to_end = True
+        self.ended.set()
 
     async def crash(self, reason: BaseException) -> None:
         """End this process: nothing more is acknowledged, a supervisor starts it anew."""

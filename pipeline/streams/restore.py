@@ -145,22 +145,24 @@ class BulkRecovery(Recovery):
 
     async def _build_offsets(self, consumer: Any, tps: Any, destination: Any, title: str) -> None:
         if title == "active":
-            await self._restore(tps, destination)
+            covered = await self._restore(tps, destination)
         await super()._build_offsets(consumer, tps, destination, title)
         if title == "active":
-            # the last records may be compacted away: do not wait for offsets that no record has
+            # The last records may be compacted away: do not wait for offsets that no record has. And a record may have
+            # come after the ends were asked for: what was read is no more than the topic has.
             for tp in tps:
                 if self.active_highwaters.get(tp) is not None:
-                    self.active_highwaters[tp] = min(self.active_highwaters[tp], destination[tp])
+                    known = min(self.active_highwaters[tp], destination[tp])
+                    self.active_highwaters[tp] = max(known, covered.get((tp.topic, tp.partition), known))
 
-    async def _restore(self, tps: Any, destination: Any) -> None:
+    async def _restore(self, tps: Any, destination: Any) -> dict[tuple[str, int], int]:
         began, cancelled = steady_s(), threading.Event()
         conf = reader_conf(self.app.settings.kafka, **FETCH)
         seen = {tp: destination[tp] if destination[tp] is not None else -1 for tp in tps}
         starts = {(tp.topic, tp.partition): offset + 1 for tp, offset in seen.items()}
         stores = {(tp.topic, tp.partition): self.tp_to_table[tp].data for tp in tps}
         if not starts:
-            return
+            return {}
         reading = asyncio.ensure_future(asyncio.to_thread(_read_in, conf, starts, stores, cancelled))
         try:
             covered, total = await asyncio.shield(reading)
@@ -174,6 +176,7 @@ class BulkRecovery(Recovery):
         seconds = steady_s() - began
         self.app.on_restored(total, seconds)
         self.log.info("bulk restore: %d records, %d partitions, %.2f s", total, len(tps), seconds)
+        return covered
 
 
 class BulkTableManager(TableManager):

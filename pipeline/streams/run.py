@@ -41,7 +41,7 @@ async def _run(build: Callable[[], Awaitable[HardenedApp]], close: Callable[[Har
     app = await build()
     watchdog.start()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, app.ended.set)
+        loop.add_signal_handler(signum, app.end_on_signal)
     started = loop.create_task(app.start())
     ended = loop.create_task(app.ended.wait())
     await asyncio.wait({started, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
@@ -25,7 +26,10 @@ from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, ConfigError, TopicsWrong
 from pipeline.streams.client import librdkafka
+from pipeline.streams.layout import read_layout
 from pipeline.streams.reach import Reach
+
+log = structlog.get_logger(__name__)
 
 ADMIN_TIMEOUT_S = 15.0
 SHOWN_POLL_S = 0.05
@@ -173,7 +177,9 @@ def _partition_changes(topic: Topic, there: Found, partitions: int) -> list[Chan
     if topic.kind == "lane" and there.partitions < partitions:
         return [Change("add_partitions", topic.name, "partitions", found, wanted, "wapipe topics apply")]
     if topic.kind != "lane" and there.partitions != partitions:
-        remedy = "make it anew with that count" if topic.kind == "single" else "give all recipient topics one count"
+        most = max(there.partitions, partitions)
+        scale = f"give all recipient topics one count: wapipe topics scale --recipients {most}"
+        remedy = "make it anew with that count" if topic.kind == "single" else scale
         return [Change("refuse", topic.name, "partitions", found, wanted, remedy)]
     return []
 
@@ -198,6 +204,9 @@ def blocking(changes: list[Change]) -> list[Change]:
 def require(settings: Settings, timeout_s: float | None = None) -> int:
     """Check the topics of a broker before a role starts.
 
+    While recipients are being moved to more partitions, their topics may differ in number: gates do not run then, and
+    no other role minds.
+
     Returns:
         The number of recipient partitions.
 
@@ -207,10 +216,28 @@ def require(settings: Settings, timeout_s: float | None = None) -> int:
     """
     found = read_broker(settings, timeout_s or settings.kafka.startup_timeout_s)
     problems = blocking(compare(settings, found))
+    if any(_is_count_of_recipients(problem) for problem in problems) and is_scaling(settings):
+        problems = [problem for problem in problems if not _is_count_of_recipients(problem)]
     if problems:
         lines = [f"{p.topic}: {p.what}: found {p.found}, wanted {p.wanted}; remedy: {p.remedy}" for p in problems]
         raise TopicsWrong("topics are not as the pipeline needs them:\n  " + "\n  ".join(lines))
-    return found["outbound-requests"].partitions
+    partitions = found["outbound-requests"].partitions
+    if settings.kafka.recipient_partitions != partitions:
+        log.warning(
+            "recipient_partitions_differ", settings=settings.kafka.recipient_partitions, topics=partitions,
+            remedy=f"set kafka.recipient_partitions = {partitions}: topics that are made anew get as many as it says",
+        )  # fmt: skip
+    return partitions
+
+
+def _is_count_of_recipients(change: Change) -> bool:
+    return change.what == "partitions" and BY_NAME[change.topic].kind == "recipient"
+
+
+def is_scaling(settings: Settings) -> bool:
+    """Whether `topics scale` is at work, or was killed."""
+    layout = read_layout(settings)
+    return layout is not None and not layout.is_open
 
 
 def admin(settings: Settings) -> AdminClient:

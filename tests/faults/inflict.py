@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, Final
 
 from tests.faults.cluster import LinkedKafka
-from tests.faults.fleet import STOP_PAYLOAD, WEBHOOKS_MS, Fleet
+from tests.faults.fleet import PARTITIONS, STOP_PAYLOAD, WEBHOOKS_MS, Fleet
 from tests.faults.proxy import Links
 from tests.faults.rollout import Rollout
 from tests.faults.schedule import INGRESSES, Fault, Schedule
@@ -70,6 +70,7 @@ class Inflictor:
         self.refused: list[str] = []
         self.rollout: Rollout | None = None
         self._commands: list[subprocess.Popen[bytes]] = []
+        self._scalings: list[subprocess.Popen[bytes]] = []
         self.done: Counter[str] = Counter()
         self.passed_over: Counter[str] = Counter()
         self.lost_answers = 0
@@ -106,7 +107,8 @@ class Inflictor:
     @property
     def is_over(self) -> bool:
         """Whether every fault has come and gone."""
-        return not self._ahead and not self._ends and (self.rollout is None or self.rollout.is_over)
+        is_scaled = all(one.poll() is not None for one in self._scalings)
+        return not self._ahead and not self._ends and is_scaled and (self.rollout is None or self.rollout.is_over)
 
     def heal(self) -> None:
         """End everything at once: all processes go on, all links work, all brokers are started."""
@@ -120,7 +122,7 @@ class Inflictor:
 
     def close(self) -> None:
         """Wait for commands, and end the log."""
-        for command in self._commands:
+        for command in (*self._commands, *self._scalings):
             command.wait(COMMAND_TIMEOUT_S)
         self._log.close()
 
@@ -314,6 +316,29 @@ class Inflictor:
         first, *others = INGRESSES
         self.rollout = Rollout(self._fleet, [*(one for one in workers if one not in others), first, *others])
         return _nothing
+
+    def _scale(self, fault: Fault) -> End | None:
+        """Recipients move to so many times the partitions of the beginning; killed, the command is run again."""
+        first = self._scaling(fault)
+
+        def again() -> None:
+            first.kill()
+            first.wait(COMMAND_TIMEOUT_S)
+            self._scalings.append(self._scaling(fault))
+
+        return again
+
+    def _scaling(self, fault: Fault) -> subprocess.Popen[bytes]:
+        command = [
+            *WAPIPE, "--config", str(self._fleet.config), "topics", "scale", "--timeout", "90s",
+            "--recipients", str(PARTITIONS * int(fault.target)),
+        ]  # fmt: skip
+        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+
+    @property
+    def failures(self) -> list[str]:
+        """Runs of `topics scale` that did not come to their end."""
+        return [f"topics scale: exit code {one.returncode}" for one in self._scalings if one.returncode]
 
     def _note(self, what: str, fault: Fault | None) -> None:
         line: dict[str, Any] = {"t_s": round(monotonic() - self._began_s, 2), "what": what}

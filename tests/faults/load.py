@@ -7,6 +7,7 @@ be read, that is when Kafka has acked it: the moment that "not later than 1 s af
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -14,7 +15,7 @@ from time import monotonic, monotonic_ns
 from typing import Any, Final, Self
 
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from tests.support.campaign import ENTRANCE, EXPRESS, Ids, Request, grant, people, request
 
@@ -24,6 +25,7 @@ FLUSH_TIMEOUT_S: Final = 120.0
 # All brokers may be away for a minute: the load outlives that.
 MESSAGE_TIMEOUT_MS: Final = 300_000
 READ_TIMEOUT_S: Final = 60.0
+COUNT_EVERY_S: Final = 0.3
 SHARES: Final = (("utility", 0.65), ("marketing", 0.25), ("authentication", 0.10))
 EXPRESS_SHARE: Final = 0.5
 """Of the codes (`authentication`), so many take the express entrance."""
@@ -54,11 +56,12 @@ class Load:
         rates: Requests per second by number.
         backlog: Requests by number that are written at once at the beginning.
         recipients: Who they go to.
+        refresh_ms: How often it looks for partitions that were added.
     """
 
     def __init__(
         self, bootstrap: str, prefix: str, rates: dict[str, float], backlog: dict[str, int], recipients: list[str],
-        seed: int,
+        seed: int, refresh_ms: int,
     ) -> None:  # fmt: skip
         self.written = Written()
         self.recipients = recipients
@@ -71,6 +74,7 @@ class Load:
             {
                 "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "enable.idempotence": True,
                 "linger.ms": 5, "log_level": 0, "message.timeout.ms": MESSAGE_TIMEOUT_MS,
+                "topic.metadata.refresh.interval.ms": refresh_ms,
             }
         )  # fmt: skip
 
@@ -162,14 +166,14 @@ class OptOutWatch:
             }
         )  # fmt: skip
         self._topic = topic
+        self._partitions: set[int] = set()
         self.acked_ns: dict[str, int] = {}
         self.categories: dict[str, list[str]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="opt-out-watch", daemon=True)
 
     def __enter__(self) -> Self:
-        partitions = self._consumer.list_topics(self._topic, timeout=READ_TIMEOUT_S).topics[self._topic].partitions
-        self._consumer.assign([TopicPartition(self._topic, partition, 0) for partition in partitions])
+        self._count()
         self._thread.start()
         return self
 
@@ -178,8 +182,23 @@ class OptOutWatch:
         self._thread.join(READ_TIMEOUT_S)
         self._consumer.close()
 
+    def _count(self) -> None:
+        """Watch partitions, too, that were added meanwhile."""
+        found = self._consumer.list_topics(self._topic, timeout=READ_TIMEOUT_S).topics[self._topic].partitions
+        added = found.keys() - self._partitions
+        self._partitions |= added
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, 0) for partition in added])
+
+    def _count_again(self) -> None:
+        with suppress(KafkaException):  # the brokers may be away: the next look finds what was added
+            self._count()
+
     def _run(self) -> None:
+        counted_s = monotonic()
         while not self._stop.is_set():
+            if monotonic() - counted_s > COUNT_EVERY_S:
+                counted_s = monotonic()
+                self._count_again()
             message = self._consumer.poll(0.1)
             if message is None or message.error() is not None:
                 continue

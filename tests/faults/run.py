@@ -106,7 +106,9 @@ def run(schedule: Schedule, folder: Path) -> Outcome:
         fleet.api.control(reset=True)
         rates = {name: one.rate_per_s * schedule.load for name, one in schedule.numbers.items()}
         backlog = {name: int(one.rate_per_s * schedule.backlog_s) for name, one in schedule.numbers.items()}
-        load = stack.enter_context(Load(kafka.bootstrap, fleet.prefix, rates, backlog, recipients, schedule.seed))
+        load = stack.enter_context(
+            Load(kafka.bootstrap, fleet.prefix, rates, backlog, recipients, schedule.seed, schedule.refresh_ms)
+        )
         memory, began_ns = Memory(), time.monotonic_ns()
         inflictor.start()
         give_up_s = time.monotonic() + schedule.seconds
@@ -222,6 +224,7 @@ def _outcome(
     schedule: Schedule, findings: Findings, fleet: Fleet, inflictor: Inflictor, memory: Memory, links: Links
 ) -> Outcome:
     problems = findings.problems(repeats_max=schedule.repeats_max, utilisation_min=schedule.utilisation_min)
+    problems += inflictor.failures
     rollout = inflictor.rollout
     if rollout is not None:
         problems += rollout.problems()

@@ -19,7 +19,7 @@ Kind = Literal[
     "api_cut", "api_swallow", "api_slow", "lose_answers",
     "spell", "webhooks_slow", "webhooks_unruly",
     "opt_out", "opt_out_payload", "opt_out_preference", "opt_out_answer", "opt_out_status", "opt_out_command",
-    "gates_away", "roll",
+    "gates_away", "roll", "scale",
 ]  # fmt: skip
 OPT_OUTS: Final[tuple[Kind, ...]] = (
     "opt_out", "opt_out_payload", "opt_out_preference", "opt_out_answer", "opt_out_status", "opt_out_command",
@@ -42,6 +42,9 @@ QUIET_END_S: Final = 5.0
 OPT_OUTS_S: Final = 150.0
 REFUSED_S: Final = 15.0
 """So long WhatsApp says 131050 for a person who stopped marketing: until one of the campaign's messages has met it."""
+SCALE_KILLED_S: Final = (3.0, 9.0)
+"""When `topics scale` is killed: gates are stopping, or tables move."""
+SCALE_REFRESH_MS: Final = 15_000
 STARTUP_S: Final = 12.0
 """A worker takes about so long to start on a busy machine."""
 
@@ -96,6 +99,7 @@ class Schedule:
         repeats_max: Messages that may be sent twice (without webhooks nobody can tell); 0 with webhooks.
         watches_memory: Whether resident memory must stay flat.
         brokers: How many; every record is on all of them.
+        refresh_ms: How often the load looks for new partitions; librdkafka's default.
         workers: Who runs from the beginning, beside the first ingress.
     """
 
@@ -111,6 +115,7 @@ class Schedule:
     repeats_max: int = 0
     watches_memory: bool = False
     brokers: int = 3
+    refresh_ms: int = 300_000
     workers: tuple[str, ...] = (*GATES, *SENDERS)
 
 
@@ -293,6 +298,30 @@ def opt_outs(seconds: float, seed: int) -> Schedule:
     return Schedule("opt-outs", seed, seconds, ordered, FOUR_CLOUD, 0.55, backlog_s, brokers=1)
 
 
+def scale(seconds: float, seed: int) -> Schedule:
+    """Recipients move to twice as many partitions, twice; each time the command is killed on its way.
+
+    Gates and senders are killed meanwhile, somebody opts out every two seconds, and the load begins to use the new
+    partitions some time after they were added.
+    """
+    rng = Random(f"{seed}/scale")
+    every_s = (seconds - SETTLE_S - QUIET_END_S) / 2
+    faults = []
+    for times, at_s in ((2, SETTLE_S), (4, SETTLE_S + every_s)):
+        killed_s = round(rng.uniform(*SCALE_KILLED_S), 2)
+        faults.append(Fault(round(at_s, 2), "scale", str(times), killed_s))
+        # Gates stop, wait, or start at these moments, by what the machine makes of it.
+        for after_s, names in ((rng.uniform(1, 4), GATES), (killed_s + rng.uniform(2, 30), (*GATES, *SENDERS))):
+            faults.append(Fault(round(at_s + after_s, 2), "kill", rng.choice(names)))
+    ways: tuple[Kind, ...] = ("opt_out", "opt_out_command")
+    faults += [
+        Fault(round(SETTLE_S + 2 * n + rng.random(), 2), rng.choice(ways), rng.choice(tuple(TWO_NUMBERS)), amount=1)
+        for n in range(int((seconds - SETTLE_S - QUIET_END_S) / 2))
+    ]
+    ordered = tuple(sorted(faults, key=lambda fault: fault.at_s))
+    return Schedule("scale", seed, seconds, ordered, TWO_NUMBERS, brokers=1, refresh_ms=SCALE_REFRESH_MS)
+
+
 def _named(name: str, seed: int, seconds: float, faults: list[Fault]) -> Schedule:
     return Schedule(name, seed, seconds, tuple(sorted(faults, key=lambda fault: fault.at_s)), TWO_NUMBERS)
 
@@ -308,6 +337,7 @@ NAMED: Final[dict[str, tuple[Callable[[float, int], Schedule], float]]] = {
     "rolling": (rolling, 180.0),
     "brokers-away": (brokers_away, 150.0),
     "opt-outs": (opt_outs, OPT_OUTS_S),
+    "scale": (scale, 160.0),
     "soak": (soak, 1800.0),
 }
 """By name: how it is made, and its usual length in seconds."""

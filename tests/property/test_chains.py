@@ -9,10 +9,11 @@ from pipeline.records.ready import ReadyMessage
 from pipeline.sender.jobs import Chains, Job, Stage
 
 
-def _job(offset: int, *, unknown: bool = False) -> Job:
+def _job(offset: int, *, unknown: bool = False, partition: int = 0, at_ms: int = 0) -> Job:
+    source = "outbound-requests", partition, offset
     message = ReadyMessage(
-        {}, f"r{offset}", "15550109999", "utility", "normal", "2#0", ("outbound-requests", 0, offset), 0, 0, 1, 1, 0, 0,
-        unknown, False, None, 0, False,
+        {}, f"r{offset}", "15550109999", "utility", "normal", "2#0", source, at_ms, 0, 1, 1, 0, 0, unknown, False, None,
+        0, False,
     )  # fmt: skip
     return Job(message, 1)
 
@@ -24,6 +25,16 @@ def test_waiting_jobs_stand_in_the_order_of_their_sources(arrivals: list[int]) -
     for offset in arrivals:
         chain = chains.add(_job(offset))
     assert [job.message.source[2] for job in chain.jobs] == sorted(arrivals)
+
+
+@given(st.permutations([(0, 0, 900), (5, 0, 901), (5, 12, 0), (9, 12, 1), (9, 3, 0), (20, 12, 2)]))
+def test_sources_of_two_partitions_stand_in_the_order_of_time(arrivals: list[tuple[int, int, int]]) -> None:
+    """A person who moved to another partition has sources with small offsets after those with large ones."""
+    chains = Chains(3)
+    for at_ms, partition, offset in arrivals:
+        chain = chains.add(_job(offset, partition=partition, at_ms=at_ms))
+    sources = [(job.message.source_ms, *job.message.source[1:]) for job in chain.jobs]
+    assert sources == [(0, 0, 900), (5, 0, 901), (5, 12, 0), (9, 3, 0), (9, 12, 1), (20, 12, 2)]
 
 
 @given(st.permutations(range(12)), st.integers(0, 11))

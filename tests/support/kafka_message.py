@@ -13,6 +13,11 @@ class KafkaMessage(NamedTuple):
     at_partition: int = 0
     time_ms: int = 0
     place: int = 0
+    said: tuple[tuple[str, bytes], ...] = ()
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        """As of a Kafka message; None: it has none."""
+        return list(self.said) or None
 
     def key(self) -> bytes | None:
         """As of a Kafka message."""

@@ -38,9 +38,16 @@ class TopicReader:
         settings = {"group.id": "test-reader", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
         self._consumer = Consumer({"bootstrap.servers": bootstrap, "log_level": 0, **settings})
         self._topic = topic
-        metadata = self._consumer.list_topics(topic, timeout=READ_TIMEOUT_S)
-        self._positions = dict.fromkeys(metadata.topics[topic].partitions, 0)
-        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in self._positions])
+        self._positions: dict[int, int] = {}
+        self._count()
+
+    def _count(self) -> None:
+        """Read partitions, too, that were added meanwhile."""
+        metadata = self._consumer.list_topics(self._topic, timeout=READ_TIMEOUT_S)
+        partitions = metadata.topics[self._topic].partitions
+        if len(partitions) > len(self._positions):
+            self._positions = dict.fromkeys(partitions, 0) | self._positions
+            self._consumer.assign([TopicPartition(self._topic, n, place) for n, place in self._positions.items()])
 
     def ends(self) -> dict[int, int]:
         """Where each partition ends now."""
@@ -53,6 +60,7 @@ class TopicReader:
 
     def fresh(self) -> list[Record]:
         """All records that came since the last call, up to the end that the topic has now."""
+        self._count()
         ends, found = self.ends(), list[Record]()
         give_up_at = time.monotonic() + READ_TIMEOUT_S
         while any(self._positions[partition] < end for partition, end in ends.items()):

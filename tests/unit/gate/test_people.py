@@ -475,3 +475,22 @@ def test_numbers_are_looked_up_nowhere_to_find_their_place() -> None:
     tables = Tables()
     tables.aliases.get = lambda *_: pytest.fail("looked up")  # type: ignore[method-assign]
     assert tables.people.find(ADA, partition_of(ADA, PARTITIONS), []).place == "here"
+
+
+def test_what_was_rerouted_among_fewer_partitions_goes_on() -> None:
+    """A record that was re-routed before there were more partitions may have to go on, once more."""
+    find, home = Tables().people.find, partition_of(ADA, PARTITIONS)
+    assert find(ADA, home + 1, [("wapipe-rerouted", b"6")]) == Found("elsewhere", ADA, home, 0)
+    headers = Found("elsewhere", ADA, home, 0).headers([("wapipe-rerouted", b"6"), ("x", b"y")], PARTITIONS)
+    assert headers == [("x", b"y"), ("wapipe-rerouted", b"12")]
+    assert find(ADA, home + 1, headers) == Found("misrouted", ADA, home, 0)
+
+
+def test_link_that_was_told_among_fewer_partitions_goes_on() -> None:
+    """What tells a link to a key that has moved since follows it, once; its bytes stay as they are."""
+    link, home = link_header(Link(USER, ADA, "user_id")), partition_of(ADA, PARTITIONS)
+    told = making.item("inbound", {"a": 1}, key=ADA.encode(), headers=[link], partition=(home + 1) % PARTITIONS)
+    (out,) = Tables().inbound.apply(told)
+    assert (out.topic, out.key, out.value, out.partition) == ("inbound-events", ADA, told.value, home)
+    (letter,) = Tables().inbound.apply(told._replace(headers=out.headers))
+    assert letter.topic == "dead-letter"

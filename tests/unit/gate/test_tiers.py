@@ -144,6 +144,16 @@ def test_another_gate_finds_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(asks(heir, next(people))) == ("deferred", "tier_exhausted")
 
 
+def test_who_moved_to_another_partition_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a move leaves behind on the partition of before is not counted beside the copy."""
+    monkeypatch.setattr(module, "unix_ms", lambda: NOW_MS)
+    tables, heir = at_tier(), at_tier()
+    written = as_messages(asks(tables, next(neighbours())))
+    left = [one._replace(at_partition=(one.at_partition + 1) % PARTITIONS) for one in written]
+    heir.tiers.apply([*left, *written])
+    assert heir.tiers.used_ratio(NUMBER, NOW_MS) == 1 / 50
+
+
 def test_an_unknown_tier_limits_nobody_and_shows() -> None:
     """Nothing is counted; the metric says that it is unknown, and 0 for a tier without an end."""
     for tier, shown in ((None, math.nan), ("TIER_NOT_SET", math.nan), ("TIER_UNLIMITED", 0.0)):

@@ -12,27 +12,32 @@ from pipeline.operations.people import Person, person_of
 from pipeline.operations.reading import Reader, Row
 from pipeline.streams.partition import partition_of
 
-PARTITIONS = 4
+PARTITIONS, FEWER = 4, 2
 ADA, NEW, USER, NEXT = "15550109999", "15550108888", "US.134912", "US.777"
 
 
-class Topic:
-    """`recipient-aliases` as a reader gives it."""
+class Topic(Reader):
+    """`recipient-aliases` as a reader gives it; there were fewer partitions once."""
 
-    def __init__(self, **records: Any) -> None:
-        self._records = records
+    def __init__(self, *left: Row, **records: Any) -> None:
+        self._left, self._records = left, records
+        self._earlier = (FEWER, 100)  # of others there were more: they are none of this topic's
 
-    def partitions(self, _topic: str) -> int:
+    def partitions(self, topic: str) -> int:
         """As many as there are."""
         return PARTITIONS
 
-    def to_end(self, topic: str, *, partitions: Collection[int], advance: Any = None) -> Iterator[Row]:
-        """Its records on these partitions."""
-        assert advance is None
+    def to_end(
+        self, topic: str, *, partitions: Collection[int] | None = None, since_ms: int | None = None,
+        with_headers: bool = False, advance: Any = None,
+    ) -> Iterator[Row]:  # fmt: skip
+        """Its records on these partitions, what is left on earlier ones last."""
+        assert partitions is not None
         for one, value in self._records.items():
             place = partition_of(one, PARTITIONS)
             if place in partitions:
                 yield Row(topic, place, 0, 0, one.encode(), value)
+        yield from (row for row in self._left if row.partition in partitions)
 
 
 def record(recipient: Any, *ids: str) -> bytes:
@@ -48,7 +53,7 @@ KNOWN = {USER: record(ADA, NEXT), NEXT: record(USER), ADA: record(NEW, USER), NE
 )
 def test_a_person_is_found_by_any_id(asked: str, key: str) -> None:
     """Names lead to the number whose consent counts; each number has its own."""
-    found = person_of(cast("Reader", Topic(**KNOWN)), [asked])
+    found = person_of(Topic(**KNOWN), [asked])
     assert (found.key, set(found.ids)) == (key, {USER, NEXT, ADA, NEW})
     assert found.numbers == sorted({ADA, NEW} - {key})
 
@@ -66,3 +71,20 @@ def test_circles_and_rubbish_end() -> None:
     assert person_of(cast("Reader", circle), [USER]).ids == {USER, NEXT}
     assert person_of(cast("Reader", circle), ["US.9"]) == Person("US.9", frozenset({"US.9"}))
     assert person_of(cast("Reader", circle), ["US.8"]) == Person("US.8", frozenset({"US.8"}))
+
+
+def test_who_moved_to_another_partition_is_found_there() -> None:
+    """What counts is where the key is at home now; what a move left behind counts only if there is nothing."""
+    one = next(one for one in map(str, range(100)) if partition_of(one, FEWER) != partition_of(one, PARTITIONS))
+    place = partition_of(one, FEWER)
+
+    def left(value: bytes | None) -> Row:
+        return Row("consent", place, 0, 0, one.encode(), value)
+
+    def found(topic: Topic) -> dict[str, bytes | None]:
+        return {key: row.value for key, row in topic.newest("consent", [one]).items()}
+
+    assert found(Topic(left(b"old"), left(None), **{one: b"new"})) == {one: b"new"}
+    assert found(Topic(left(b"old"), **{one: None})) == {}
+    assert found(Topic(left(b"old"))) == {one: b"old"}
+    assert Topic().homes("consent", [one]) == {place, partition_of(one, PARTITIONS)}

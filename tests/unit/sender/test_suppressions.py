@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.clock import rfc3339
 from pipeline.errors import NotSent
+from pipeline.records.layout import MOVED_HEADER
 from pipeline.sender import suppressions
 from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.flight import Flight
@@ -53,6 +54,13 @@ def test_it_holds_until_it_ends_or_is_lifted() -> None:
     assert not known.forbids(ADA, NOW_MS + DAY_MS)
     known.apply([KafkaMessage(BOB.encode(), None)])
     assert not known.forbids(BOB, NOW_MS)
+
+
+def test_who_was_moved_to_another_partition_stays_suppressed() -> None:
+    """The tombstone that a move leaves behind lifts nothing, in whatever order the two partitions are read."""
+    left = KafkaMessage(ADA.encode(), None, said=((MOVED_HEADER, b"1"),))
+    assert knowing(of(ADA), left).forbids(ADA, NOW_MS)
+    assert knowing(left, of(ADA)).forbids(ADA, NOW_MS)
 
 
 def test_what_is_over_is_not_kept() -> None:

@@ -306,9 +306,13 @@ def test_added_partition_is_heard(broker: Make) -> None:
         kafka.put("b", partition=1)
         kafka.now_s += follow.COUNT_EVERY_S
 
+    lags: list[float] = []
+    kafka.polled |= dict.fromkeys(range(4, 10), lambda: lags.append(reading.lag_s()) if len(kafka.conf) > 1 else None)
     kafka.polled[3] = grow
     reading.run(polls=9)
     assert reading.heard == {0: ["a"], 1: ["b"]}
+    assert lags[0] == float("inf")  # nothing counts as known before the added one is read to its end
+    assert reading.follower.partitions == 2
     assert reading.lag_s() < 1.0
 
 

@@ -29,6 +29,11 @@
 {{- fail (printf "config.kafka.client.%s: is a secret; put it into a Secret, name that in secrets.kafka, and the file in config.kafka" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- range $key := list "sasl_password_file" "ssl_ca_file" "ssl_cert_file" "ssl_key_file" "ssl_key_password_file" -}}
+{{- if and (hasPrefix "/etc/wapipe/kafka/" (default "" (dig "kafka" $key "" $.Values.config))) (not $.Values.secrets.kafka) -}}
+{{- fail (printf "secrets.kafka: empty, but config.kafka.%s is in it; name the Secret with the login and the certificates" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- range $number, $settings := default (dict) .Values.config.numbers -}}
 {{- if and (hasPrefix "/etc/wapipe/whatsapp/" (default "" $settings.token_file)) (not $.Values.secrets.whatsapp) -}}
 {{- fail (printf "secrets.whatsapp: empty, but config.numbers.%s.token_file is in it; name the Secret with the tokens" $number) -}}

@@ -41,6 +41,7 @@ BAD: Final = {
         "config/kafka/client", {"sasl.password": "x"}, "minimal", "config.kafka.client.sasl.password: is a secret",
     ),
     "no Secret for the token": Bad("secrets/whatsapp", "", "minimal", "secrets.whatsapp: empty"),
+    "no Secret for Kafka": Bad("secrets/kafka", "", "full", "secrets.kafka: empty"),
     "an Ingress without a host": Bad("ingress/route/enabled", True, "minimal", "ingress.route.hosts: empty"),
     "a route without a Gateway": Bad(
         "ingress/httpRoute/enabled", True, "minimal", "ingress.httpRoute.parentRefs: empty",

@@ -65,3 +65,4 @@ def _say(text: str) -> None:
 def _show_ready(local: Local) -> None:
     line(("everything is up; Ctrl-C ends it", "good"))
     line(f"use it:  export WAPIPE_CONFIG={plan.shown(local.settings_file)}")
+    line(f"all well?  wapipe doctor; logs are in {plan.shown(local.folder / 'logs')}")

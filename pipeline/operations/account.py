@@ -32,12 +32,22 @@ def wait_sentence(settings: Settings, last: Step, states: Mapping[str, Mapping[s
     number = str(last.request[0])
     state = states.get(override_key(number), {})
     lifted = override_of(state, now_ms)
-    require_webhook = settings.policy.require_webhook and "webhook" not in lifted
-    stops = stops_of(number, states, require_webhook=require_webhook, now_ms=now_ms)
-    stops += preflight_stops(settings, number, states, lifted)
-    sentence = waits_for(last, stops, now_ms)
+    sentence = waits_for(last, all_stops(settings, number, states, lifted, now_ms), now_ms)
     note = f" ({', '.join(lifted)} lifted until {state['until']} by {state.get('by')})" if lifted else ""
     return sentence + note
+
+
+def all_stops(
+    settings: Settings, number: str, states: Mapping[str, Mapping[str, Any]], lifted: Collection[str], now_ms: int
+) -> list[str]:
+    """Why a number sends nothing now, or less; each begins with the word that metrics use.
+
+    Args:
+        lifted: Checks that an operator has lifted for now, as `override_of` says.
+    """
+    require_webhook = settings.policy.require_webhook and "webhook" not in lifted
+    stops = stops_of(number, states, require_webhook=require_webhook, now_ms=now_ms)
+    return stops + preflight_stops(settings, number, states, lifted)
 
 
 def preflight_stops(

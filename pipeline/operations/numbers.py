@@ -14,9 +14,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pipeline.clock import rfc3339
 from pipeline.config import NumberSettings, Settings
 from pipeline.errors import WrongRequest
+from pipeline.operations.account import all_stops
 from pipeline.operations.acts import Act, Actor, Outgoing, audited
+from pipeline.operations.overrides import override_key, override_of
 from pipeline.operations.reading import CONNECT_TIMEOUT_S, unreachable
-from pipeline.operations.timeline import stops_of
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.records.request import PRIORITIES
@@ -65,7 +66,8 @@ def standing(
         now_ms: This host's time.
     """
     own: NumberSettings = settings.numbers[number]
-    stops = stops_of(number, states, require_webhook=settings.policy.require_webhook, now_ms=now_ms)
+    lifted = override_of(states.get(override_key(number), {}), now_ms)
+    stops = all_stops(settings, number, states, lifted, now_ms)
     is_partial = bool((states.get(pause_key(number)) or {}).get("priorities"))
     limit = own.rate_per_s or default_limit(own.profile, own.api_version)[0]
     is_still = any(not (stop.startswith("operator") and is_partial) for stop in stops)

@@ -23,8 +23,8 @@ from pipeline.streams.topics import DELAYED, READY
 NUMBER = "200000000000001"
 NOW_MS = 1_795_341_600_000
 PAUSE = {"paused": True, "priorities": ["bulk"], "at": rfc3339(NOW_MS), "by": "ada", "reason": "evening"}
-
-
+IN_ORDER: dict[str, dict[str, Any]] = {f"number:{NUMBER}/webhook": {"verified": True}, "account:/templates": {}}
+"""What `account-state` says of a number that may send."""
 ADA = Actor("ada", "cli")
 
 
@@ -86,12 +86,33 @@ def test_a_number_that_stands_still_never_drains(
     settings: Settings, priorities: list[str] | None, drains: float | None, is_still: bool
 ) -> None:
     """A hold on all that it sends leaves no time to drain; one on some of it leaves the rest at the full rate."""
-    verified = {f"number:{NUMBER}/webhook": {"verified": True}}
-    states: dict[str, dict[str, Any]] = {**verified, f"number:{NUMBER}/pause": {**PAUSE, "priorities": priorities}}
+    states: dict[str, dict[str, Any]] = {**IN_ORDER, f"number:{NUMBER}/pause": {**PAUSE, "priorities": priorities}}
     backlog = {**dict.fromkeys((*READY, *DELAYED), 0), "ready-bulk": 160}
     found = standing(settings, NUMBER, states, backlog, NOW_MS)
     assert (found.seconds_to_drain, found.is_still) == (drains, is_still)
     assert found.backlog == {"urgent": 0, "normal": 0, "bulk": 160}
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({f"number:{NUMBER}/preflight": {"token": "refused", "detail": "expired"}}, "token"),
+        ({f"number:{NUMBER}/webhook": {"verified": False}}, "webhook"),
+        ({f"number:{NUMBER}/halt/0": {"halted": True, "reason": "throttled"}}, "throttled"),
+        ({"account:/templates": None}, "preflight"),
+    ],
+)
+def test_the_list_of_numbers_knows_all_that_a_trace_names(
+    settings: Settings, changed: dict[str, dict[str, Any] | None], word: str
+) -> None:
+    """Whatever `trace` says that a message waits for, `numbers list` says that the number stands still for."""
+    states = {key: value for key, value in {**IN_ORDER, **changed}.items() if value is not None}
+    backlog = {**dict.fromkeys((*READY, *DELAYED), 0), "ready-normal": 1}
+    found = standing(settings, NUMBER, states, backlog, NOW_MS)
+    [stop] = found.stops
+    assert (found.is_still, found.seconds_to_drain, stop.split(":")[0]) == (True, None, word)
+    assert stop in wait_sentence(settings, step_of("outbound", event("queued", campaign=None), NOW_MS), states, NOW_MS)
+    assert standing(settings, NUMBER, IN_ORDER, backlog, NOW_MS).stops == ()
 
 
 def told(act: Act | None) -> tuple[AuditEvent, dict[str, Any]]:

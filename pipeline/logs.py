@@ -1,7 +1,8 @@
 """Logs: one JSON line per event on stderr, a readable form on a terminal. Set up once per process, by the command.
 
 structlog sits on the standard library's root logger, so Faust, aiohttp and librdkafka come out in the same form.
-Recipients are masked by `masked`; secrets never reach a log call.
+Recipients are masked by `masked`. Secrets never reach a log call; what others say (an API, an exception, a library) is
+searched for them all the same.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ import orjson
 import structlog
 
 from pipeline.clock import rfc3339, unix_ms
+from pipeline.redaction import hidden
 
 REPEAT_EVERY_S = 10.0
 REPEAT_KINDS_MAX = 1000
 FOREIGN = ("aiokafka", "faust", "mode", "aiohttp", "asyncio", "opentelemetry")
 SECRET_CHARS_MIN = 12
 """A secret with the word that gives it away is longer than this."""
+OF_OTHERS = ("detail", "error", "exception")
+"""Fields that hold what others say: an API that refuses a person names them."""
+_PHONE_NUMBER = re.compile(r"(?<![0-9A-Za-z.])[0-9]{9,15}(?![0-9A-Za-z])")
 _SECRET = re.compile(r"(?i)(bearer\s+|d360-api-key['\":=\s]+|access_token['\":=\s]+)[A-Za-z0-9._~+/=|-]{6,}")
 
 
@@ -38,6 +43,10 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
     for key, value in event.items():
         if isinstance(value, str) and len(value) > SECRET_CHARS_MIN:
             event[key] = _SECRET.sub(r"\1[secret]", value)
+    for key in OF_OTHERS:
+        value = event.get(key)
+        if isinstance(value, str):
+            event[key] = _PHONE_NUMBER.sub(lambda found: str(masked(found[0])), event[key])
     return event
 
 
@@ -80,9 +89,12 @@ def configure(service: str, instance: str, level: str = "INFO") -> None:
         event["service"], event["instance"] = service, instance
         return event
 
+    def render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        return hidden(str(renderer(logger, method, event)))
+
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[add_process, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[add_process, structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)

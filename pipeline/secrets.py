@@ -1,4 +1,7 @@
-"""Secrets come from files or environment variables, named by the settings; they are never part of a message or log."""
+"""Secrets come from files or environment variables, named by the settings; they are never part of a message or log.
+
+Each that was read is remembered (`redaction.py`), so that it is hidden in what others say of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from pipeline.config import KafkaSettings, NumberSettings, Settings
 from pipeline.errors import ConfigError
+from pipeline.redaction import remember
 
 MAX_SECRET_BYTES = 16_384
 
@@ -32,7 +36,7 @@ def read_secret_file(key: str, path: Path) -> str:
         raise ConfigError(f"{key}: {path}: is not text; name a file that holds the secret") from None
     if len(raw) > MAX_SECRET_BYTES or not _one_line(text):
         raise ConfigError(f"{key}: {path}: must hold one line with the secret, at most {MAX_SECRET_BYTES} bytes")
-    return text
+    return remember(text)
 
 
 def _one_line(text: str) -> bool:
@@ -77,7 +81,7 @@ def _read(table: str, what: str, path: Path | None, variable: str | None) -> str
         raise ConfigError(f"{key}: the environment variable {name} is not set; set it, or use {what}_file")
     if not _one_line(secret):
         raise ConfigError(f"{key}: the environment variable {name} must hold one line with the secret")
-    return secret
+    return remember(secret)
 
 
 def sasl_password_of(kafka: KafkaSettings) -> str:

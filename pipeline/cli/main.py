@@ -18,6 +18,7 @@ import click
 
 from pipeline import __version__
 from pipeline.errors import EXIT_CRASHED, EXIT_DONE, EXIT_USAGE, PipelineError
+from pipeline.redaction import hidden
 
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended: 128 + SIGINT
 
@@ -132,10 +133,10 @@ def _exit_code(run: Callable[[], Any]) -> int:
         exc.show()
         return EXIT_USAGE
     except PipelineError as exc:
-        click.echo(click.style("error: ", fg="red", bold=True) + _printable(str(exc)), err=True)
+        click.echo(click.style("error: ", fg="red", bold=True) + _printable(hidden(str(exc))), err=True)
         return exc.exit_code
     except Exception:  # noqa: BLE001  the last resort of the whole process: whatever it is, it is a crash
-        traceback.print_exc()
+        click.echo(hidden(traceback.format_exc()), err=True)
         return EXIT_CRASHED
     return result if isinstance(result, int) else EXIT_DONE
 

@@ -18,6 +18,7 @@ import structlog
 
 from pipeline.config import Login
 from pipeline.errors import ConfigError, NotSent
+from pipeline.redaction import remember
 from pipeline.sender.outcomes import TOKEN_RETRY_S
 from pipeline.sender.scopes import Scope
 from pipeline.throttle.bucket import Bucket, Limit
@@ -29,6 +30,7 @@ from pipeline.whatsapp.profiles import OTHER_ENDPOINTS_LIMIT
 
 log = structlog.get_logger(__name__)
 
+BASIC: Final = "Basic "
 RENEWALS: Final = Limit(1 / 30, 2)
 """Logins because of refused requests: a host that refuses what it has just granted is not asked for more and more."""
 LOOK_S_MAX: Final = 60.0
@@ -142,6 +144,7 @@ class LoginTask:
             log.error("login_impossible", **self._who(), error=str(exc))  # noqa: TRY400 - the text says it all
             return
         request = login_request(self._login.base_url, self._login.user, password)
+        remember(request.headers["Authorization"].removeprefix(BASIC))
         self._is_probe = False
         try:
             answer = await self._client.post(request.url, request.headers, request.body, self._last_check)
@@ -157,7 +160,7 @@ class LoginTask:
         now_s = self._steady_s()
         self._host.answered(self._written_s, now_s)
         self._pace.accepted(now_s)
-        self.token, self._due_s = read.token, now_s + read.refresh_s
+        self.token, self._due_s = remember(read.token), now_s + read.refresh_s
         log.info("logged_in", **self._who(), refresh_in_s=int(read.refresh_s))
         self.on_token()
 

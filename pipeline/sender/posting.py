@@ -25,6 +25,7 @@ from pipeline.sender.halts import pause_marketing
 from pipeline.sender.jobs import Job, Stage
 from pipeline.sender.lane import Lane
 from pipeline.sender.last_checks import ENDS, LastChecks
+from pipeline.sender.looks import REMEDY
 from pipeline.sender.outcomes import Decision, decide
 from pipeline.sender.scheduling import Scheduling
 from pipeline.sender.spans import Attempt, Spans
@@ -202,9 +203,10 @@ class Posting:
         """Name what the API refuses, and how, now and then: a wrong token or a blocked account needs a person."""
         held = self._repeats.pass_now(f"{lane.number} {word}", now_s)
         if held is not None:
+            further = {"remedy": REMEDY} if word == "token" else {}
             log.warning(
                 "halted", lane=lane.key, scope=scope, reason=word, http_status=outcome.http_status,
-                error_code=outcome.error_code, detail=outcome.detail, suppressed=held,
+                error_code=outcome.error_code, detail=outcome.detail, suppressed=held, **further,
             )  # fmt: skip
 
     async def _settled(self, lane: Lane, job: Job, outcome: Outcome, what: Decision, now_s: float) -> None:

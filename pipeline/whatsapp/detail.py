@@ -1,12 +1,15 @@
 """The one sentence that an operator reads about a failure: short, one line, and never a token.
 
-Pure; any text is safe. Every detail that leaves this room goes through `clean`.
+Any text is safe. Every detail that leaves this room goes through `clean`: an API may say back what it was sent. Secrets
+that this process has read are known to the letter, others by what they look like.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+from pipeline.redaction import hidden
 
 DETAIL_CHARS_MAX: Final = 500
 # Enough for any error text, and a bound on what the patterns below have to read.
@@ -31,6 +34,7 @@ def clean(text: str) -> str | None:
     Message ids (`wamid.…`) stay, other runs of 40 and more characters are taken for keys.
     """
     line = _BLANKS.sub(" ", _TAGS.sub(" ", text[:_READ_CHARS_MAX])).strip()
+    line = hidden(line)
     line = _LABELLED.sub(rf"\1\2{_HIDDEN}", line)
     line = _LONG_RUNS.sub(_HIDDEN, _TOKENS.sub(_HIDDEN, line))
     line = line.encode("utf-8", "replace").decode("utf-8")

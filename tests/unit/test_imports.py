@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pipeline"
-BASICS = frozenset({"config", "errors", "clock", "secrets", "logs", "metrics", "health", "tracing"})
+BASICS = frozenset({"config", "errors", "clock", "secrets", "logs", "metrics", "health", "redaction", "tracing"})
 ROLES = frozenset({"gate", "sender", "ingress", "console", "simulator"})
 RULES = frozenset({"throttle", "whatsapp", "streams"})
 FLOORS: dict[str, int] = {

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from pipeline import logs
+from pipeline.redaction import HIDDEN, remember
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +115,29 @@ def test_tokens_are_redacted(stderr: io.StringIO, text: str) -> None:
     assert len(lines(stderr)) == 4
     assert "s3cr3t" not in written
     assert written.count("[secret]") >= 4
+
+
+def test_a_secret_that_was_read_is_hidden_wherever_it_turns_up(stderr: io.StringIO) -> None:
+    """Whatever it looks like, in a field, below one, in a library's line or a traceback: what was read is not shown."""
+    odd = remember('zebra"crossing\\é')
+    structlog.get_logger("x").error("refused", detail=f"not {odd}", told={"deep": [odd]})
+    logging.getLogger("y").error("lost %s", odd)
+    try:
+        fail(ValueError(odd))
+    except ValueError:
+        structlog.get_logger("z").exception("broke")
+    written = stderr.getvalue()
+    assert len(lines(stderr)) == 3
+    assert "zebra" not in written
+    assert written.count(HIDDEN) >= 4
+
+
+@pytest.mark.parametrize("field", ["detail", "error", "exception"])
+def test_who_is_named_by_others_is_masked(stderr: io.StringIO, field: str) -> None:
+    """A phone number in what an API or an error says is masked; ids that only hold digits among letters stay."""
+    said = "15550109999 and +15550109999 by wamid.15550109999, code 131030"
+    structlog.get_logger("x").warning("halted", **{field: said})
+    assert lines(stderr)[0][field] == "1555•••9999 and +1555•••9999 by wamid.15550109999, code 131030"
 
 
 def test_exception_comes_as_one_field(stderr: io.StringIO) -> None:

@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration monitoring cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration monitoring pictures cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -25,13 +25,16 @@ types: $(READY) ## mypy, strict
 	$(PY) -m mypy
 
 unit: $(READY) ## Unit, property and contract tests: no Kafka
-	$(PY) -m pytest tests/unit tests/property tests/contract tests/helm tests/faults/test_proxy.py tests/faults/test_schedule.py tests/faults/test_verdict.py
+	$(PY) -m pytest tests/unit tests/property tests/contract tests/helm tests/faults/test_proxy.py tests/faults/test_schedule.py tests/faults/test_rollout.py tests/faults/test_verdict.py
 
 integration: $(READY) jars ## Tests on a real Kafka, with real processes
 	$(PY) -m pytest -m "not prometheus" tests/integration tests/faults/test_faults.py
 
 monitoring: $(READY) jars ## Dashboards and alerts on a real Prometheus, if there is one
 	$(PY) -m pytest -m prometheus tests/integration
+
+pictures: $(READY) jars ## Draw README's picture of the dashboard from a demo, if there is a Prometheus
+	$(PY) -m tests.support.pictures
 
 cluster: $(READY) ## The chart on a real Kubernetes control plane, if make cluster-tools has built one
 	$(PY) -m pytest -m cluster --durations=0 -rs tests/deploy

@@ -334,7 +334,7 @@ NAMED: Final[dict[str, tuple[Callable[[float, int], Schedule], float]]] = {
     "lost-answers": (lost_answers, 120.0),
     "freeze": (freeze, 280.0),
     "rebalances": (rebalances, 300.0),
-    "rolling": (rolling, 180.0),
+    "rolling": (rolling, 300.0),
     "brokers-away": (brokers_away, 150.0),
     "opt-outs": (opt_outs, OPT_OUTS_S),
     "scale": (scale, 160.0),

@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration monitoring pictures cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration quick doors journeys monitoring pictures cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -14,8 +14,11 @@ help: ## Show the targets
 demo: $(READY) ## Everything on this machine: broker, API, pipeline, a campaign, and its books
 	@$(VENV)/bin/wapipe demo
 
-test: lint types ## What CI runs; the tests that wait for Kafka leave room for those that need none
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit integration
+test: lint types ## What CI runs; tests that wait for a limit leave room for those that do not
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target quick journeys
+
+quick:
+	@$(MAKE) --no-print-directory unit doors
 
 lint: $(READY) ## ruff: rules and format
 	$(PY) -m ruff check .
@@ -27,8 +30,18 @@ types: $(READY) ## mypy, strict
 unit: $(READY) ## Unit, property and contract tests: no Kafka
 	$(PY) -m pytest tests/unit tests/property tests/contract tests/helm tests/faults/test_proxy.py tests/faults/test_schedule.py tests/faults/test_rollout.py tests/faults/test_verdict.py
 
-integration: $(READY) jars ## Tests on a real Kafka, with real processes
-	$(PY) -m pytest -m "not prometheus" tests/integration tests/faults/test_faults.py
+integration: doors journeys ## Tests on a real Kafka, with real processes
+
+# One room each, and the ways in and out of it: in these, nobody waits for a limit.
+DOORS := $(foreach name,cli% console% embedded_broker ingress% login malformed observed operating producers secure% \
+	simulator% template_listing topics,$(wildcard tests/integration/test_$(subst %,*,$(name)).py))
+ON_KAFKA := $(PY) -m pytest -m "not prometheus and not browser" --durations=15
+
+doors: $(READY) jars
+	$(ON_KAFKA) $(DOORS)
+
+journeys: $(READY) jars
+	$(ON_KAFKA) tests/integration tests/faults/test_faults.py $(addprefix --ignore=,$(DOORS))
 
 monitoring: $(READY) jars ## Dashboards and alerts on a real Prometheus, if there is one
 	$(PY) -m pytest -m prometheus tests/integration

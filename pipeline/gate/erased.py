@@ -76,7 +76,8 @@ class ErasedSweep:
             self._task = self._spawn(self._run(), "gate-erased")
 
     async def stop(self) -> None:
-        """The partitions go away."""
+        """The partitions go away; a recovery of theirs that ends later begins nothing."""
+        self._partitions = []
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.cli.main import COMMANDS, cli
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable, ConfigError, InvariantBroken, PipelineError, TopicsWrong
+from pipeline.redaction import HIDDEN, remember
 from pipeline.tracing import Tracing
 from tests.unit.cli.conftest import Run
 
@@ -85,6 +86,15 @@ def test_unexpected_error_is_a_crash_with_a_traceback(run: Run, role: ModuleType
     assert result.exit_code == 1
     assert "ZeroDivisionError: oops" in result.stderr
     assert "run_gate" in result.stderr
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, ConfigError])
+def test_no_error_shows_a_secret_that_was_read(run: Run, role: ModuleType, kind: type[Exception]) -> None:
+    """Whatever an error or a traceback quotes, a secret of this process is hidden in it."""
+    role.run_gate = _raising(kind(f"no {remember('zebra-in-an-error')}"))  # type: ignore[attr-defined]
+    result = run("gate")
+    assert "zebra" not in result.stderr
+    assert f"no {HIDDEN}" in result.stderr
 
 
 def test_interrupt_is_quiet(run: Run, role: ModuleType) -> None:

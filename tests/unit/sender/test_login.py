@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from pipeline.config import Login
 from pipeline.errors import ConfigError, NotSent
+from pipeline.redaction import HIDDEN
 from pipeline.sender.login import LOOK_DUE_S_MAX, RENEWALS, LoginTask, login_bucket
 from pipeline.sender.outcomes import TOKEN_RETRY_S
 from pipeline.sender.scopes import Scope
@@ -360,3 +362,15 @@ def test_no_log_line_holds_a_secret(stand: Stand) -> None:
             stand.world.run_for(120.0)
     assert {line["event"] for line in lines} == {"logged_in", "login_failed", "login_refused"}
     assert not [line for line in lines if "HUSH" in str(line) or "s3cret" in str(line)]
+
+
+def test_what_a_host_says_back_is_hidden(stand: Stand) -> None:
+    """A refusal that quotes the login's header is logged without it."""
+    stand.password = "a password"
+    basic = b64encode(f"{USER}:{stand.password}".encode()).decode()
+    body = {"errors": [{"code": 1005, "title": f"cannot read {basic}"}]}
+    stand.host.now = lambda: Answer(401, {}, orjson.dumps(body))
+    with capture_logs() as lines:
+        stand.world.run_for(5.0)
+    [line] = [line for line in lines if line["event"] == "login_refused"]
+    assert line["detail"] == f"cannot read {HIDDEN}"

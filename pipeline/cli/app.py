@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pipeline.config import KafkaSettings, Settings, load
+from pipeline.errors import PipelineError
 from pipeline.operations.acts import Actor
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -52,6 +53,15 @@ def shell_user() -> Actor:
         return Actor(getpass.getuser(), "cli")
     except (KeyError, OSError):
         return Actor("unknown", "cli")
+
+
+def complete_number(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Configured numbers that begin so, for shell completion; none if the settings cannot be read."""
+    try:
+        known = load(ctx.find_root().params.get("config_file")).numbers
+    except PipelineError:
+        return []
+    return [number for number in known if number.startswith(incomplete)]
 
 
 def duration_ms(text: str) -> int:

@@ -26,7 +26,12 @@ def config() -> None:
 @click.option("--no-secrets", is_flag=True, help="Do not look whether the files and variables with secrets are there.")
 @click.pass_context
 def check(ctx: click.Context, no_secrets: bool) -> int:
-    """Print ok, or everything that is wrong (exit 78). Secrets are looked at, never printed."""
+    """Print ok, or everything that is wrong (exit 78). Secrets are looked at, never printed.
+
+    \b
+    Example:
+      wapipe --config wapipe.toml config check
+    """
     settings = load_settings(ctx)
     problems = [] if no_secrets else secret_problems(settings)
     for problem in problems:
@@ -61,7 +66,12 @@ def secret_problems(settings: Settings) -> list[str]:
 @click.option("--json", "is_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def show(ctx: click.Context, is_json: bool) -> int:
-    """Print the settings that hold, as TOML: file, environment and defaults together. Secrets are not read."""
+    """Print the settings that hold, as TOML: file, environment and defaults together. Secrets are not read.
+
+    \b
+    Example:
+      wapipe --config wapipe.toml config show
+    """
     values = masked_settings(load_settings(ctx))
     if is_json:
         json_document(values)
@@ -72,6 +82,11 @@ def show(ctx: click.Context, is_json: bool) -> int:
 
 @config.command()
 def docs() -> int:
-    """Print a Markdown table of all settings: key, type, default, meaning."""
+    """Print a Markdown table of all settings: key, type, default, meaning.
+
+    \b
+    Example:
+      wapipe config docs
+    """
     sys.stdout.write(as_markdown())
     return EXIT_DONE

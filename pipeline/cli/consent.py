@@ -207,7 +207,12 @@ def _answer(reader: Reader, update_id: str, wait_ms: int, *, is_json: bool) -> i
 @click.option("--json", "is_json", is_flag=True, help="The consent record as JSON.")
 @with_settings
 def show(settings: Settings, recipient: str, is_json: bool) -> int:
-    """Show what holds for a person, with its evidence."""
+    """Show what holds for a person, with its evidence.
+
+    \b
+    Example:
+      wapipe consent show +15550109999
+    """
     person = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent") as progress:
         known = person_of(reader, [person], progress.update)

@@ -40,7 +40,12 @@ def recipient_of(recipient: str) -> str:
 @click.option("--json", "is_json", is_flag=True, help="The consent-events as JSON.")
 @with_settings
 def history(settings: Settings, recipient: str, is_json: bool) -> int:
-    """Show every grant, revoke and erase of a person, and what became of it. Exits 65 if there is none."""
+    """Show every grant, revoke and erase of a person, and what became of it. Exits 65 if there is none.
+
+    \b
+    Example:
+      wapipe consent history +15550109999
+    """
     asked = recipient_of(recipient)
     with open_reader(settings) as reader, SlowProgress("reading consent-events") as progress:
         person = person_of(reader, [asked], progress.update).key
@@ -66,6 +71,10 @@ def proof(settings: Settings, request_id: str, number: str | None, since_ms: int
 
     Says what is missing, e.g. because a topic's retention has passed. Exits 65 if nothing is known of the message.
     --since bounds the scan for request and decision only: the consent may be years older than its message.
+
+    \b
+    Example:
+      wapipe consent proof order-4711-shipped --since 7d
     """
     begin_ms = max(0, unix_ms() - since_ms) if since_ms is not None else None
 

@@ -25,6 +25,10 @@ def report(settings: Settings, since_ms: int, is_json: bool) -> int:
     """Show grants, opt-outs and undelivered messages per method and source of the opt-in.
 
     A high rate says that people do not remember having opted in there, or that their numbers are wrong.
+
+    \b
+    Example:
+      wapipe consent report --since 90d
     """
     begin_ms = max(0, unix_ms() - since_ms)
     tally = Tally()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -50,7 +51,8 @@ COMMANDS: dict[str, Entry] = {
     "consent": Entry("consent", "Messages", "Grant, revoke, erase, show, prove, watch and import consent."),
     "suppressions": Entry("suppressions", "Messages", "Show who gets nothing any more, and lift that."),
     "campaigns": Entry("campaigns", "Operate", "Show, pause, resume and cancel campaigns."),
-    "numbers": Entry("numbers", "Operate", "Show, pause and resume sending numbers."),
+    "numbers": Entry("numbers", "Operate", "Show, plot, pause and resume sending numbers."),
+    "events": Entry("events", "Operate", "Show what becomes of messages, as it happens."),
     "dead-letters": Entry(
         "dead_letters", "Operate", "List, inspect, replay and discard records that could not be processed."
     ),
@@ -135,6 +137,9 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except PipelineError as exc:
         click.echo(click.style("error: ", fg="red", bold=True) + _printable(hidden(str(exc))), err=True)
         return exc.exit_code
+    except BrokenPipeError:  # whoever read along has seen enough, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
     except Exception:  # noqa: BLE001  the last resort of the whole process: whatever it is, it is a crash
         click.echo(hidden(traceback.format_exc()), err=True)
         return EXIT_CRASHED

@@ -75,8 +75,8 @@ def note(text: str, style: str = "dim") -> None:
     console(sys.stderr).print(styled((text, style)), soft_wrap=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print aligned columns on stdout; on a narrow terminal long cells wrap, in a pipe none does."""
+def grid_of(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
+    """Aligned columns; on a narrow terminal long cells wrap, times and ids do not."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     texts = [[styled(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
@@ -84,7 +84,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
         grid.add_column(column.upper(), overflow="fold", no_wrap=is_narrow)
     for row in texts:
         grid.add_row(*row)
-    out = console()
+    return grid
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print aligned columns on stdout; on a narrow terminal long cells wrap, in a pipe none does."""
+    grid, out = grid_of(columns, rows), console()
     with out.capture() as captured:
         out.print(grid)
     # rich fills the last column with spaces; a copied line should not carry them

@@ -49,6 +49,11 @@ def gate(ctx: click.Context, log_level: str) -> int:
     """Run the gate: judges requests by consent, window and rules.
 
     Scales to the number of recipient partitions. Needs the topics (`wapipe topics apply`). SIGTERM drains and exits 0.
+
+    \b
+    Examples:
+      wapipe --config wapipe.toml gate
+      wapipe gate --log-level debug
     """
     return _run("gate", load_settings(ctx), log_level)
 
@@ -60,6 +65,10 @@ def sender(ctx: click.Context, log_level: str) -> int:
     """Run the sender: posts what the gate let through, within the limit.
 
     Scales to the number of lanes; more processes are hot spares. SIGTERM finishes what is in flight and exits 0.
+
+    \b
+    Example:
+      wapipe --config wapipe.toml sender
     """
     return _run("sender", load_settings(ctx), log_level)
 
@@ -71,5 +80,9 @@ def ingress(ctx: click.Context, log_level: str) -> int:
     """Run the ingress: takes webhooks and STOP words in.
 
     Answers 200 only after Kafka has everything that a webhook said. Scales freely. SIGTERM drains and exits 0.
+
+    \b
+    Example:
+      wapipe --config wapipe.toml ingress
     """
     return _run("ingress", load_settings(ctx), log_level)

@@ -34,7 +34,12 @@ def schemas() -> None:
 @folder_argument
 @as_json
 def export(folder: Path, is_json: bool) -> int:
-    """Write all schemas into FOLDER (default: schemas) and print the files' names."""
+    """Write all schemas into FOLDER (default: schemas) and print the files' names.
+
+    \b
+    Example:
+      wapipe schemas export
+    """
     files = [str(path) for path in write(folder, further())]
     if is_json:
         json_document(files)
@@ -48,7 +53,12 @@ def export(folder: Path, is_json: bool) -> int:
 @folder_argument
 @as_json
 def check(folder: Path, is_json: bool) -> int:
-    """Exit 65 if the schemas in FOLDER (default: schemas) are not what the models say."""
+    """Exit 65 if the schemas in FOLDER (default: schemas) are not what the models say.
+
+    \b
+    Example:
+      wapipe schemas check
+    """
     problems = drift(folder, further())
     if is_json:
         json_document(problems)

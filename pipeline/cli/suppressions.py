@@ -25,7 +25,12 @@ def suppressions() -> None:
 @click.option("--json", "is_json", is_flag=True, help="One suppression a line, as JSON.")
 @with_settings
 def list_(settings: Settings, is_json: bool) -> int:
-    """List the suppressions that hold now: a recipient, why, since when, until when."""
+    """List the suppressions that hold now: a recipient, why, since when, until when.
+
+    \b
+    Example:
+      wapipe suppressions list --json
+    """
     with open_reader(settings) as reader, SlowProgress("reading suppressions") as progress:
         found = suppressed(reader, advance=progress.update)
     now_ms = unix_ms()

@@ -47,6 +47,10 @@ def sync(settings: Settings, account: str | None, is_json: bool) -> int:
     Gate and sender follow it: a template that is new, paused or deleted counts within moments. Run it after each change
     and now and then (every hour, say); webhooks tell the rest in between. Exits 65 if an API refuses, 75 if it asks to
     wait; the other accounts are synced all the same.
+
+    \b
+    Example:
+      wapipe templates sync --account 300000000000001
     """
     sources = sources_of(settings, account)
     if account is None:
@@ -92,7 +96,12 @@ def _result_row(result: Result) -> tuple[Cell, ...]:
 @as_json
 @with_settings
 def list_(settings: Settings, is_json: bool, **only: str | None) -> int:
-    """List templates as gate and sender know them: what the last sync saw, and what webhooks told since."""
+    """List templates as gate and sender know them: what the last sync saw, and what webhooks told since.
+
+    \b
+    Example:
+      wapipe templates list --name order
+    """
     registry, now_ms = registry_of(settings), unix_ms()
     found = [known for known in _sorted(registry) if _is_wanted(known, only, now_ms)]
     if is_json:
@@ -167,6 +176,10 @@ def lint(settings: Settings, account: str | None, name: str | None, rules: tuple
     """Look for what is wrong or risky in templates: no way out in marketing, words of another category, variables.
 
     Looks at what the last sync saw. Exits 65 with findings, each with what to do.
+
+    \b
+    Example:
+      wapipe templates lint --json
     """
     registry = registry_of(settings)
     policy = settings.policy

@@ -66,7 +66,12 @@ def _row(settings: Settings, change: Change) -> tuple[Cell, ...]:
 @as_json
 @with_settings
 def plan(settings: Settings, is_json: bool) -> int:
-    """Show what `topics apply` would change; changes nothing."""
+    """Show what `topics apply` would change; changes nothing.
+
+    \b
+    Example:
+      wapipe topics plan
+    """
     _show(settings, differences(settings), is_json)
     return EXIT_DONE
 
@@ -75,7 +80,12 @@ def plan(settings: Settings, is_json: bool) -> int:
 @as_json
 @with_settings
 def check(settings: Settings, is_json: bool) -> int:
-    """Exit 65 if anything differs from what the pipeline needs."""
+    """Exit 65 if anything differs from what the pipeline needs.
+
+    \b
+    Example:
+      wapipe topics check --json
+    """
     changes = differences(settings)
     _show(settings, changes, is_json)
     return EXIT_NEGATIVE if changes else EXIT_DONE
@@ -89,6 +99,10 @@ def apply(settings: Settings, is_json: bool) -> int:
 
     Never takes anything away and never changes the number of recipient partitions. May be called again at any time,
     also by several at once.
+
+    \b
+    Example:
+      wapipe topics apply
     """
     changes = differences(settings)
     if changes:

@@ -40,8 +40,9 @@ def up(ctx: click.Context, gates: int, senders: int) -> int:
     run with to `up/wapipe.toml` below storage.data_dir. Ctrl-C drains and ends everything.
 
     \b
-    Example, in a second terminal:
-      wapipe --config .wapipe/up/wapipe.toml send --help
+    Examples:
+      wapipe up
+      wapipe --config .wapipe/up/wapipe.toml numbers list --watch    # in a second terminal
     """
     base = load_settings(ctx)
     has_broker = plan.is_broker_configured(named_config_file(ctx), os.environ)

@@ -29,6 +29,10 @@ def check(settings: Settings, number: str, port: int | None, is_json: bool) -> i
 
     When the ingress takes it, the number counts as verified, and the sender may start on it (policy.require_webhook).
     Exits 65 if it does not.
+
+    \b
+    Example:
+      wapipe webhooks check 200000000000001
     """
     result = asyncio.run(check_webhook(settings, number, port))
     if is_json:

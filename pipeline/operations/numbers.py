@@ -12,18 +12,18 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pipeline.clock import rfc3339
-from pipeline.config import NumberSettings, Settings
+from pipeline.config import Settings
 from pipeline.errors import WrongRequest
-from pipeline.operations.account import all_stops
+from pipeline.operations.account import account_states, all_stops
 from pipeline.operations.acts import Act, Actor, Outgoing, audited
+from pipeline.operations.arrivals import NOW_S, limit_of, rates_now
 from pipeline.operations.overrides import override_key, override_of
-from pipeline.operations.reading import CONNECT_TIMEOUT_S, unreachable
+from pipeline.operations.reading import CONNECT_TIMEOUT_S, Reader, unreachable
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.records.request import PRIORITIES
 from pipeline.streams.client import reader_conf
 from pipeline.streams.topics import DELAYED, READY
-from pipeline.whatsapp.profiles import default_limit
 
 ACCOUNT: Final = "account-state"
 
@@ -37,6 +37,7 @@ class Standing:
 
     Attributes:
         limit_per_s: Its rate by setting or profile.
+        rate_now_per_s: Answers of the API in the last seconds.
         is_still: Whether nothing of it goes; a hold on some priorities leaves the others.
         stops: Why it stands still, or what of it does.
         backlog: Records that wait, by priority.
@@ -48,6 +49,7 @@ class Standing:
     business: str
     profile: str
     limit_per_s: float
+    rate_now_per_s: float
     is_still: bool
     stops: tuple[str, ...]
     backlog: Mapping[str, int]
@@ -56,7 +58,12 @@ class Standing:
 
 
 def standing(
-    settings: Settings, number: str, states: Mapping[str, Mapping[str, Any]], backlog: Backlog, now_ms: int
+    settings: Settings,
+    number: str,
+    states: Mapping[str, Mapping[str, Any]],
+    backlog: Backlog,
+    now_ms: int,
+    rate_now_per_s: float = 0.0,
 ) -> Standing:
     """How a number of the settings stands.
 
@@ -65,19 +72,32 @@ def standing(
         backlog: Its part of what `backlogs` returns.
         now_ms: This host's time.
     """
-    own: NumberSettings = settings.numbers[number]
+    own = settings.numbers[number]
     lifted = override_of(states.get(override_key(number), {}), now_ms)
     stops = all_stops(settings, number, states, lifted, now_ms)
     is_partial = bool((states.get(pause_key(number)) or {}).get("priorities"))
-    limit = own.rate_per_s or default_limit(own.profile, own.api_version)[0]
+    limit, _ = limit_of(settings, number)
     is_still = any(not (stop.startswith("operator") and is_partial) for stop in stops)
     waiting = sum(backlog[name] for name in READY)
     return Standing(
-        number, own.business, own.profile, limit, is_still, tuple(stops),
+        number, own.business, own.profile, limit, rate_now_per_s, is_still, tuple(stops),
         {name.removeprefix("ready-"): backlog[name] for name in READY},
         sum(backlog[name] for name in DELAYED),
         None if is_still and waiting else round(waiting / limit, 1),
     )  # fmt: skip
+
+
+def standings(reader: Reader, settings: Settings, now_ms: int) -> list[Standing]:
+    """How every number stands now; blocks.
+
+    Raises:
+        BrokerUnreachable: no broker answered in time.
+    """
+    states, answers, waiting = account_states(reader), rates_now(reader, now_ms), backlogs(settings)
+    return [
+        standing(settings, number, states, waiting[number], now_ms, answers[number] / NOW_S)
+        for number in settings.numbers
+    ]
 
 
 def backlogs(settings: Settings) -> dict[str, dict[str, int]]:
@@ -100,6 +120,17 @@ def backlogs(settings: Settings) -> dict[str, dict[str, int]]:
     finally:
         consumer.close()
     return found
+
+
+def require_number(settings: Settings, number: str) -> None:
+    """See whether a number is configured.
+
+    Raises:
+        WrongRequest: it is not; names those that are.
+    """
+    if number not in settings.numbers:
+        known = ", ".join(settings.numbers) or "none"
+        raise WrongRequest(f"NUMBER: {number} is not in the settings; there are: {known}")
 
 
 def pause_key(number: str) -> str:
@@ -130,9 +161,7 @@ def pause_number(
     Raises:
         WrongRequest: there is no such number.
     """
-    if number not in settings.numbers:
-        known = ", ".join(settings.numbers) or "none"
-        raise WrongRequest(f"NUMBER: {number} is not in the settings; there are: {known}")
+    require_number(settings, number)
     some = [name for name in PRIORITIES if name in priorities] if is_paused else []
     wanted = some if len(some) not in (0, len(PRIORITIES)) else None
     was = bool(before and before["paused"])

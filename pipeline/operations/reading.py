@@ -80,8 +80,9 @@ class Reader:
         self._settings = settings
         self._consumer = consumer
         self._admin = admin(settings)
-        self._following = ""
         self._earlier: tuple[int, ...] | None = None
+        self._read_to: dict[str, dict[int, int]] = {}
+        self._followed: dict[str, str] = {}
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
@@ -160,6 +161,7 @@ class Reader:
         # A time after the last record has no offset (-1): such a partition holds nothing to read.
         starts = {p: at if at >= 0 else ends[p] for p, at in self._offsets(topic, numbers, begin).items()}
         left = {p: end for p, end in ends.items() if starts[p] < end}
+        self._read_to[topic] = ends
         total = sum(end - starts[p] for p, end in left.items())
         read = 0
         self._assign(topic, {p: starts[p] for p in left})
@@ -214,12 +216,17 @@ class Reader:
             TopicsWrong: there is no such topic.
             BrokerUnreachable: no broker answered in time.
         """
-        ends = self._offsets(topic, range(self.partitions(topic)), OffsetSpec.latest())
-        self._assign(topic, ends)
-        self._following = topic
+        self._read_to[topic] = self._offsets(topic, range(self.partitions(topic)), OffsetSpec.latest())
+        self.follow_on([topic])
+
+    def follow_on(self, topics: Collection[str]) -> None:
+        """Let `following` start where `to_end` of each topic ended: nothing is left out, nothing comes twice."""
+        self._followed = {self._settings.topic(topic): topic for topic in topics}
+        ends = ((full, self._read_to[topic]) for full, topic in self._followed.items())
+        self._consumer.assign([TopicPartition(full, *place) for full, found in ends for place in found.items()])
 
     def following(self, until_s: float) -> Iterator[Row]:
-        """Yield what is written after `follow_from_end`, as it comes; may be called again to go on.
+        """Yield what is written after `follow_from_end` or `follow_on`, as it comes; may be called again to go on.
 
         Args:
             until_s: Reading of `steady_s` at which it ends.
@@ -227,7 +234,7 @@ class Reader:
         while (left_s := until_s - steady_s()) > 0:
             message = self._consumer.poll(min(left_s, POLL_S))
             if message is not None and not _is_error(message):
-                yield _row(self._following, message)
+                yield _row(self._followed[message.topic()], message)
 
     def _assign(self, topic: str, offsets: dict[int, int]) -> None:
         full = self._settings.topic(topic)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli.main import cli
 from pipeline.streams.partition import partition_of
-from tests.support.campaign import people, request
+from tests.support.campaign import Ids, people, request
+from tests.support.stage import ROOT, WAPIPE
 from tests.support.world import NUMBER, Draft, World
 
 ADA, BOB = people(2)
@@ -122,3 +125,46 @@ def test_a_discarded_letter_is_not_listed_any_more(world: World) -> None:
     dead_letters(world, "discard", "--code", "not_utf8", "--yes", "--reason", "a test")
     assert letters(world, "--code", "not_utf8") == []
     assert "discarded" in dead_letters(world, "replay", letter["id"], "--yes", "--reason", "x", exit_code=65)
+
+
+def test_events_are_shown_and_followed(world: World) -> None:
+    """A tail shows what fits, goes on with what comes next, and leaves nothing out in between."""
+    world.produce([request("first", NUMBER, ADA, campaign="spring")])
+    assert ends(world, "first", 1) == ["accepted"]
+    told = wapipe(world, "events", "tail", "--campaign", "spring")
+    assert [line.split()[2] for line in told.stdout.splitlines()] == ["queued", "accepted"]
+    assert ADA not in told.stdout
+
+    follow = ("events", "tail", "--follow", "--since", "10m", "--type", "accepted", "--campaign", "spring", "--json")
+    lines: list[dict[str, Any]] = []
+    with subprocess.Popen(
+        [*WAPIPE, "--config", str(world.config), *follow, "--for", "60s"], stdout=subprocess.PIPE, cwd=ROOT
+    ) as tail:
+        assert tail.stdout is not None
+        lines.append(json.loads(tail.stdout.readline()))
+        world.produce([request("second", NUMBER, ADA, campaign="spring")])
+        lines.append(json.loads(tail.stdout.readline()))
+        tail.terminate()
+    assert [line["event"]["request_id"] for line in lines] == ["first", "second"]
+
+
+def test_numbers_are_watched_and_drawn(world: World, tmp_path: Path) -> None:
+    """Rate, limit and backlog come again and again; the picture is made of what the ledger tells."""
+    ids = Ids("watched")
+    world.produce([request(next(ids), NUMBER, ADA) for _ in range(20)])
+    assert ends(world, "watched-0000020", 1) == ["accepted"]
+    told = wapipe(world, "numbers", "list", "--watch", "--every", "200ms", "--for", "1s", "--json")
+    looks = [json.loads(line) for line in told.stdout.splitlines()]
+    assert looks, told.output
+    assert {number["number"] for look in looks for number in look} == {NUMBER}
+    assert looks[0][0]["limit_per_s"] == 50
+    plain = wapipe(world, "numbers", "list", "--watch", "--every", "200ms", "--for", "300ms").stdout
+    assert "DRAINS IN" in plain
+
+    picture = tmp_path / "rate.svg"
+    drawn = wapipe(world, "numbers", "plot", NUMBER, "--last", "10m", "--out", str(picture))
+    assert drawn.exit_code == 0, drawn.output
+    posts = [row for row in world.api.messages() if row["sender"] in (NUMBER, f"token-{NUMBER}")]
+    assert f"{len(posts)} requests" in drawn.stdout
+    assert "never above the limit" in drawn.stdout
+    assert picture.read_text().startswith("<?xml")

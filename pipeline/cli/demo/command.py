@@ -73,6 +73,11 @@ def demo(ctx: click.Context, stay: bool, messages: int, seed: int) -> int:
     Starts a broker (unless kafka.bootstrap_servers is set: then all topics get the prefix `wapipe-demo-`), a simulated
     API, two gates, two senders and an ingress. Numbers of the settings are never used. Exits 1 if anything does not
     add up. Ctrl-C ends everything at any time.
+
+    \b
+    Examples:
+      wapipe demo
+      wapipe demo --stay
     """
     base = load_settings(ctx)
     has_broker = plan.is_broker_configured(named_config_file(ctx), os.environ)

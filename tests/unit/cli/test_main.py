@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,3 +200,43 @@ def test_help_imports_neither_kafka_nor_faust() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def leaves(
+    group: click.Group, context: click.Context, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command that is no group, with what is typed for it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from leaves(command, click.Context(command, parent=context), (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+COMMANDS_WITH_HELP = dict(leaves(cli, click.Context(cli)))
+
+
+@pytest.mark.parametrize("name", COMMANDS_WITH_HELP)
+def test_every_command_s_help_has_examples_that_parse(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What --help shows can be typed as it stands: the command, its options, and their values are right."""
+    monkeypatch.chdir(tmp_path)
+    text = COMMANDS_WITH_HELP[name].help or ""
+    _, _, section = re.sub(r"\\\n", " ", text).partition("Example")
+    examples = [line.strip() for line in section.splitlines() if line.strip().startswith("wapipe ")]
+    assert examples, text
+    for example in examples:
+        args = shlex.split(example.split(" | ")[0], comments=True)[1:]
+        for file in (arg for arg in args if Path(arg).suffix in (".csv", ".json", ".toml")):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text("")
+        context = cli.make_context("wapipe", args)
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert found is not None, example
+            command, context = found, found.make_context(found.name, rest, parent=context)
+        context.close()

@@ -63,7 +63,7 @@ def import_(
     """
     columns = columns_of(mapped, defaults, ignores_unknown=ignore_unknown)
     rules = rules_of(settings, unix_ms())
-    with SlowProgress("importing" if not dry_run else "checking") as progress:
+    with SlowProgress("importing" if not dry_run else "checking", "bytes") as progress:
         if dry_run:
             rows = Rows(file, rules, progress.update, columns)
             written = sum(1 for _ in rows)

@@ -12,7 +12,8 @@ from typing import Any, Self, TextIO
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -111,16 +112,33 @@ def json_document(value: Any) -> None:
     sys.stdout.flush()
 
 
+class _Rate(ProgressColumn):
+    """How fast it goes: units, or bytes, per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """The rate so far; nothing before two points are known."""
+        if task.speed is None:
+            return Text()
+        rate = decimal(int(task.speed)) if self._unit == "bytes" else f"{task.speed:,.0f} {self._unit}"
+        return Text(f"{rate}/s", style=STYLES["dim"])
+
+
 class SlowProgress:
     """A progress bar on stderr that appears once something took 2 s, on a terminal only. Use as a context manager.
 
     Args:
         what: What is being done.
+        unit: What is counted, in the plural; `bytes` are shown as such.
         clock: Seconds on a clock that never steps.
     """
 
-    def __init__(self, what: str, clock: Callable[[], float] = steady_s) -> None:
+    def __init__(self, what: str, unit: str = "records", clock: Callable[[], float] = steady_s) -> None:
         self._what = what
+        self._unit = unit
         self._clock = clock
         self._started_s = self._shown_s = clock()
         self._bar: Progress | None = None
@@ -147,7 +165,7 @@ class SlowProgress:
         self._shown_s = now_s
         if self._bar is None:
             out = console(sys.stderr)
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True))
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _Rate(self._unit))
             self._bar = Progress(*columns, TimeRemainingColumn(), console=out, disable=not out.is_terminal)
             self._bar.add_task(self._what)
             self._bar.start()

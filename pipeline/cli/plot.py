@@ -74,5 +74,6 @@ def _by_second(axes: Any, arrivals: Arrivals, begin_ms: int, end_ms: int) -> Non
         refused = [(at_ms - begin_ms) / 1000 for at_ms in arrivals.refused_ms]
         axes.plot(refused, [0] * len(refused), "v", color=REFUSED, clip_on=False, label="429 or 503")
     axes.set_ylabel("per second")
+    axes.set_ylim(0, 1.3 * max(arrivals.rate_per_s, *counts))  # room for the legend
     axes.legend(loc="upper right", frameon=False, fontsize=8, ncols=3)
     axes.grid(alpha=0.25)

@@ -57,7 +57,7 @@ def sync(settings: Settings, account: str | None, is_json: bool) -> int:
         for number, own in settings.numbers.items():
             if not own.account:
                 note(f"numbers.{number}.account is not set: its templates are not known", "wait")
-    with SlowProgress("reading templates") as progress:
+    with SlowProgress("reading templates", "templates") as progress:
         results = run_sync(settings, sources, progress.update)
     if is_json:
         json_document([asdict(result) for result in results])

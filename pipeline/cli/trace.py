@@ -67,12 +67,16 @@ def _person(recipient: str | None) -> str:
 
 
 def _show(steps: list[Step], waiting: list[str], *, has_person: bool) -> None:
-    columns = ("time (UTC)", "what", "number") + (("request id",) if has_person else ()) + ("detail",)
+    columns = ("time (UTC)", "after", "what", "number") + (("request id",) if has_person else ()) + ("detail",)
     rows: list[tuple[Cell, ...]] = []
+    before_ms = steps[0].at_ms
     for step in steps:
         number, request_id = step.request
         named: tuple[Cell, ...] = (request_id or "-",) if has_person else ()
-        rows.append(((clock_time(step.at_ms), "dim"), (step.kind, step.style), number or "-", *named, describe(step)))
+        after = f"{(step.at_ms - before_ms) / 1000:.3f} s"
+        before_ms = step.at_ms
+        times: tuple[Cell, ...] = ((clock_time(step.at_ms), "dim"), (f"{after:>9}", "dim"))
+        rows.append((*times, (step.kind, step.style), number or "-", *named, describe(step)))
     table(columns, rows)
     for sentence in waiting:
         line(("waits:", "wait"), sentence)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import time
 
 import orjson
 import pytest
@@ -102,6 +104,10 @@ def test_progress_shows_on_a_terminal_once_it_takes_long(monkeypatch: pytest.Mon
         progress.update(1, 10)
         assert terminal.getvalue() == ""
         now_s[0] = 2.1
+        progress.update(4, 10)
+        time.sleep(0.01)  # rich takes the rate from its own clock
+        now_s[0] = 3.0
         progress.update(5, 10)
     assert "reading events" in terminal.getvalue()
     assert "50%" in terminal.getvalue()
+    assert re.search(r"[\d,]+ records/s", terminal.getvalue())

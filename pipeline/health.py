@@ -25,7 +25,7 @@ HEARTBEAT_EVERY_S = 1.0
 HEARTBEAT_AGE_S_MAX = 10.0
 SHUTDOWN_TIMEOUT_S = 2.0
 MAX_BODY_BYTES = 1024
-PORTS: Final = {"gate": 9101, "sender": 9102, "ingress": 9103}
+PORTS: Final = {"gate": 9101, "sender": 9102, "ingress": 9103, "console": 9104}
 """Where each role serves its health unless `http.port` says otherwise."""
 
 

@@ -164,10 +164,11 @@ class Local:
         kafka = self.base.kafka if self._has_broker else plan.own_kafka(self.base.kafka, self._start_broker())
         # Step 3: ports, then the settings that name them.
         wanted_port = plan.simulator_port(self.base)
-        free_port, ingress_port = plan.free_ports(2)
+        free_port, ingress_port, console_port = plan.free_ports(3)
+        console_port = plan.free_or(self.base.console.port, console_port)
         if wanted_port is not None:
             self.simulator_url = f"http://{HOST}:{wanted_port or free_port}"
-        settings = plan.local_settings(self.base, kafka, self.folder, self.simulator_url, ingress_port)
+        settings = plan.local_settings(self.base, kafka, self.folder, self.simulator_url, ingress_port, console_port)
         self.settings, self.settings_file = quiet(settings), plan.write_settings(settings, self.folder)
         self._say(f"settings   {plan.shown(self.settings_file)}")
         # Step 4: topics, which roles check at their start.
@@ -181,6 +182,8 @@ class Local:
             self._sync_templates()
         if self.settings.policy.require_webhook:
             self._check_webhooks()
+        if self.shape.counts.get("console"):
+            self._say_console()
         self._say(f"ready      after {steady_s() - began_s:.1f} s")
 
     def _take_folder(self) -> None:
@@ -251,6 +254,12 @@ class Local:
             if not result.is_ok:
                 raise ConfigError(f"webhook of {number}: {result.url}: {result.detail}")
         self._say(f"webhooks   verified for {', '.join(self.settings.numbers)}")
+
+    def _say_console(self) -> None:
+        console = self.settings.console
+        token = console.operator_token_file
+        how = f", token in {plan.shown(token)}" if token is not None else ""
+        self._say(f"console    http://{console.host}:{console.port}/{how}")
 
     def _spawn(self, child: plan.Child) -> None:
         self._processes.spawn(child.name, child.argv, child.env, log_path=self._log_path(child.name), restart=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -133,8 +134,19 @@ def credentials(settings: Settings) -> dict[str, Any]:
     }
 
 
+def free_or(wanted: int, other: int) -> int:
+    """The port that is wanted, unless somebody listens on it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError:
+            return other
+    return wanted
+
+
 def local_settings(
-    base: Settings, kafka: KafkaSettings, folder: Path, simulator_url: str | None, ingress_port: int
+    base: Settings, kafka: KafkaSettings, folder: Path, simulator_url: str | None, ingress_port: int, console_port: int
 ) -> Settings:
     """What the local processes run with: the user's settings, completed by what is ours.
 
@@ -142,8 +154,12 @@ def local_settings(
         kafka: The user's broker, or ours.
         simulator_url: Where the simulator of ours will listen; None: there is none.
         ingress_port: For the ingress, unless the user has numbers and a port.
+        console_port: For the console.
     """
-    update: dict[str, Any] = {"kafka": kafka}
+    console = base.console.model_copy(update={"port": console_port})
+    if not console.has_login:
+        console = console.model_copy(update={"operator_token_file": secret(folder, "console-token")})
+    update: dict[str, Any] = {"kafka": kafka, "console": console}
     if not base.numbers:
         update["numbers"] = demo_numbers(simulator_url or "", folder)
         locks = {

@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "gate": Entry("roles", "Roles", "Run the gate: judges requests by consent, window and rules."),
     "sender": Entry("roles", "Roles", "Run the sender: posts what the gate let through, within the limit."),
     "ingress": Entry("roles", "Roles", "Run the ingress: takes webhooks and STOP words in."),
+    "console": Entry("roles", "Roles", "Run the console: a web page to look and act."),
     "simulator": Entry("simulator", "Roles", "Run an API to try it all against: limits, faults, webhooks."),
     "broker": Entry("broker", "Roles", "Run a real Kafka broker on this machine."),
     "up": Entry("up", "Try it", "Run everything on this machine: broker, topics, simulator, all roles."),

@@ -1,4 +1,4 @@
-"""`wapipe gate | sender | ingress`: one role in the foreground, until SIGTERM or Ctrl-C drains it.
+"""`wapipe gate | sender | ingress | console`: one role in the foreground, until SIGTERM or Ctrl-C drains it.
 
 A role's room is imported when its command runs, so that no process loads the libraries of another role.
 """
@@ -86,3 +86,23 @@ def ingress(ctx: click.Context, log_level: str) -> int:
       wapipe --config wapipe.toml ingress
     """
     return _run("ingress", load_settings(ctx), log_level)
+
+
+@click.command()
+@click.option("--rebuild", is_flag=True, help="Forget the read model and read all of it from Kafka again.")
+@log_level
+@click.pass_context
+def console(ctx: click.Context, rebuild: bool, log_level: str) -> int:
+    """Run the console: a web page to look and act.
+
+    Listens on loopback unless console.host says otherwise, and then only with a way to log in. Without one, a token is
+    made at random: its file is named in the log. SIGTERM ends it with 0; a restart goes on where it was.
+
+    \b
+    Example:
+      wapipe console --rebuild
+    """
+    settings = load_settings(ctx)
+    configure("console", instance_name(), log_level)
+    run: Callable[..., int] = importlib.import_module("pipeline.console.run").run_console
+    return run(settings, rebuild=rebuild)

@@ -46,7 +46,7 @@ def up(ctx: click.Context, gates: int, senders: int) -> int:
     """
     base = load_settings(ctx)
     has_broker = plan.is_broker_configured(named_config_file(ctx), os.environ)
-    shape = Shape({"gate": gates, "sender": senders, "ingress": 1})
+    shape = Shape({"gate": gates, "sender": senders, "ingress": 1, "console": 1})
     with stop_signals() as signals:
         try:
             with Local(base, base.storage.data_dir / "up", has_broker, shape, _say, signals) as local:

@@ -3,6 +3,7 @@
 Nothing here reads a secret: settings name the files or variables that hold them, `pipeline/secrets.py` reads those.
 """
 
+from pipeline.config.console import ConsoleSettings
 from pipeline.config.kafka import KafkaSettings
 from pipeline.config.loading import ENV_CONFIG, load
 from pipeline.config.numbers import Login, NumberSettings, ProfileName
@@ -25,6 +26,7 @@ __all__ = [
     "ENV_CONFIG",
     "ENV_PREFIX",
     "Category",
+    "ConsoleSettings",
     "HttpSettings",
     "IngressSettings",
     "KafkaSettings",

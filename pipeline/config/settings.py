@@ -12,6 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline.config.console import ConsoleSettings
 from pipeline.config.kafka import KafkaSettings
 from pipeline.config.numbers import Login, NumberSettings
 from pipeline.config.section import Section
@@ -147,7 +148,7 @@ class HttpSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int | None = Field(
-        None, ge=0, le=65_535, description="Omitted: gate 9101, sender 9102, ingress 9103; 0: any."
+        None, ge=0, le=65_535, description="Omitted: gate 9101, sender 9102, ingress 9103, console 9104; 0: any."
     )
 
 
@@ -173,6 +174,7 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     sender: SenderSettings = SenderSettings()
     ingress: IngressSettings = IngressSettings()
+    console: ConsoleSettings = ConsoleSettings()
     http: HttpSettings = HttpSettings()
     storage: StorageSettings = StorageSettings()
 

@@ -215,7 +215,7 @@ PASSWORD = 'login_password_file = "/run/secrets/password"'
     ("text", "key", "right"),
     [
         pytest.param("[kafka]\nbootstrap = 'x:1'", "kafka.bootstrap", "no such setting", id="wrong key"),
-        pytest.param("[kafak]\nx = 1", "kafak", "tables are http, ingress, kafka", id="wrong table"),
+        pytest.param("[kafak]\nx = 1", "kafak", "tables are console, http, ingress, kafka", id="wrong table"),
         pytest.param("_cli_parse_args = true", "_cli_parse_args", "no such setting", id="a switch of the library"),
         pytest.param("[kafka]\nrecipient_partitions = 'many'", "kafka.recipient_partitions", "integer", id="type"),
         pytest.param("[policy]\nstop_keywords = 'stop'", "policy.stop_keywords", "list", id="text for a list"),

@@ -87,7 +87,7 @@ def test_readiness_never_touches_liveness() -> None:
 
 def test_each_role_has_a_port_of_its_own() -> None:
     """Roles on one machine do not collide by default."""
-    assert PORTS == {"gate": 9101, "sender": 9102, "ingress": 9103}
+    assert PORTS == {"gate": 9101, "sender": 9102, "ingress": 9103, "console": 9104}
 
 
 async def test_readyz_answers_503_with_reasons_and_200_when_ready() -> None:

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -31,6 +31,7 @@ from pipeline.cli.stopping import Stopped, StopSignals, stop_signals
 from pipeline.cli.up import named_config_file
 from pipeline.clock import steady_s, unix_ms
 from pipeline.config import (
+    ConsoleSettings,
     HttpSettings,
     IngressSettings,
     KafkaSettings,
@@ -43,6 +44,7 @@ from pipeline.errors import EXIT_CRASHED, EXIT_DONE, ConfigError
 from pipeline.whatsapp.profiles import default_limit
 
 SHAPE = Shape({"gate": 2, "sender": 2, "ingress": 1}, ("--latency-ms", "20", "--pair-limit"), stop_timeout_s=3.0)
+STAYING = replace(SHAPE, counts={**SHAPE.counts, "console": 1})
 POLL_S = 0.5
 FOREIGN_PREFIX = "wapipe-demo-"
 SEND = "send --from {number} --to {person} --category utility --template order_shipped --lang en_US --param 4711 --wait"
@@ -85,7 +87,8 @@ def demo(ctx: click.Context, stay: bool, messages: int, seed: int) -> int:
     with stop_signals() as signals:
         try:
             clear_folder(folder)
-            with Local(demo_settings(base, has_broker), folder, has_broker, SHAPE, _say, signals) as local:
+            shape = STAYING if stay else SHAPE
+            with Local(demo_settings(base, has_broker), folder, has_broker, shape, _say, signals) as local:
                 run = run_campaign(local, messages, seed)
                 show_next(local, run, is_staying=stay)
                 if stay:
@@ -101,7 +104,7 @@ def demo_settings(base: Settings, has_broker: bool) -> Settings:
     kafka = base.kafka.model_copy(update={"topic_prefix": FOREIGN_PREFIX}) if has_broker else KafkaSettings()
     settings: Settings = base.model_copy(update={
         "kafka": kafka, "numbers": {}, "policy": PolicySettings(), "sender": SenderSettings(),
-        "ingress": IngressSettings(), "http": HttpSettings(),
+        "ingress": IngressSettings(), "console": ConsoleSettings(), "http": HttpSettings(),
     })  # fmt: skip
     return settings
 

@@ -75,28 +75,28 @@ def test_broker_is_configured_only_if_somebody_named_it(
 
 def test_settings_file_reads_back_as_what_runs(tmp_path: Path) -> None:
     """The generated file holds all settings: commands that are given it see what the processes see."""
-    settings = plan.local_settings(Settings(), KafkaSettings(), tmp_path, "http://127.0.0.1:1", 2)
+    settings = plan.local_settings(Settings(), KafkaSettings(), tmp_path, "http://127.0.0.1:1", 2, 3)
     assert load(plan.write_settings(settings, tmp_path), {}) == settings
     assert set(settings.numbers) == {plan.V1_NUMBER, plan.CLOUD_NUMBER}
     assert settings.ingress.port == 2
 
 
 def test_numbers_of_the_user_are_left_as_they_are(tmp_path: Path) -> None:
-    """With numbers of their own, a user gets no others and keeps the ingress."""
+    """With numbers of their own, a user gets no others and keeps the ingress; only the console gets a token."""
     base = _settings("https://graph.facebook.com/v24.0")
-    settings = plan.local_settings(base, base.kafka, tmp_path, None, 2)
-    assert settings == base
-    assert not (tmp_path / "secrets").exists()
+    settings = plan.local_settings(base, base.kafka, tmp_path, None, 2, 3)
+    assert settings.model_copy(update={"console": base.console}) == base
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["console-token"]
 
 
 def test_secrets_are_random_kept_and_private(tmp_path: Path) -> None:
     """Secrets are made once, differ, may be read by their owner only, and stand in no settings."""
-    settings = plan.local_settings(Settings(), KafkaSettings(), tmp_path, "http://127.0.0.1:1", 2)
+    settings = plan.local_settings(Settings(), KafkaSettings(), tmp_path, "http://127.0.0.1:1", 2, 3)
     files = sorted((tmp_path / "secrets").iterdir())
     texts = [file.read_text().strip() for file in files]
-    assert len(set(texts)) == len(files) == 4
+    assert len(set(texts)) == len(files) == 5
     assert all(file.stat().st_mode & 0o077 == 0 for file in files)
-    plan.local_settings(Settings(), KafkaSettings(), tmp_path, "http://127.0.0.1:1", 2)
+    plan.local_settings(Settings(), KafkaSettings(), tmp_path, "http://127.0.0.1:1", 2, 3)
     assert [file.read_text().strip() for file in files] == texts
     assert not any(text in as_toml(settings.model_dump(mode="json")) for text in texts)
 

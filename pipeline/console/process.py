@@ -1,0 +1,148 @@
+"""One console: a feed that keeps the read model, a follower of `account-state`, and the pages; until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from pipeline.clock import steady_s
+from pipeline.config import Settings
+from pipeline.console.access import Attempts, Doors, Sessions
+from pipeline.console.app import app_of
+from pipeline.console.feed import Feed
+from pipeline.console.files import open_file
+from pipeline.console.query import Reading
+from pipeline.console.rates import Rates
+from pipeline.console.states import States
+from pipeline.console.web import Parts
+from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
+from pipeline.health import Health, listen
+from pipeline.metrics import Metrics
+from pipeline.operations.numbers import backlogs
+from pipeline.streams import topics
+from pipeline.streams.client import producer_conf
+from pipeline.streams.delivery import Delivery
+from pipeline.streams.follow import Follower
+
+log = structlog.get_logger(__name__)
+
+CHECK_STEP_S = 5.0
+MIN_CHECK_S = 1.0
+WATCH_EVERY_S = 2.0
+STALE_S = 10.0
+SHUTDOWN_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 3.0
+
+
+class Console:
+    """One run of the role; touched on its loop only.
+
+    Args:
+        rebuild: Whether to forget the read model and read all of it from Kafka again.
+
+    Attributes:
+        health: How it is.
+        metrics: What it counts.
+
+    Raises:
+        ConfigError: others could reach it without a login, or a token cannot be read.
+    """
+
+    def __init__(self, settings: Settings, *, rebuild: bool = False) -> None:
+        self.health, self.metrics = Health(("kafka", "read_model", "page")), Metrics()
+        self._settings, self._rebuild = settings, rebuild
+        self._folder = settings.storage.data_dir / "console"
+        self._doors = Doors(settings, self._folder)
+        self._stop = asyncio.Event()
+
+    async def run(self, health_port: int | None = None) -> int:
+        """Serve until SIGTERM or SIGINT; returns the exit code of the process.
+
+        Args:
+            health_port: Where its health is served, for the log.
+
+        Raises:
+            ConfigError: the address is taken, or another console uses the same folder.
+            BrokerUnreachable: Kafka did not answer within `kafka.startup_timeout_s`.
+            TopicsWrong: topics are missing or made differently.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        if not await self._kafka_is_there():
+            return EXIT_DONE
+        with open_file(self._settings, self._folder, rebuild=self._rebuild) as path:
+            return await self._serve(path, health_port)
+
+    async def _kafka_is_there(self) -> bool:
+        """Wait for Kafka and check the topics; False if the process was asked to stop meanwhile."""
+        deadline_s = steady_s() + self._settings.kafka.startup_timeout_s
+        while not self._stop.is_set():
+            left_s = max(deadline_s - steady_s(), MIN_CHECK_S)
+            try:
+                await asyncio.to_thread(topics.require, self._settings, min(left_s, CHECK_STEP_S))
+            except BrokerUnreachable as exc:
+                if steady_s() >= deadline_s:
+                    raise
+                self.health.miss("kafka", str(exc))
+            else:
+                self.health.meet("kafka")
+                return True
+        return False
+
+    async def _serve(self, path: Path, health_port: int | None) -> int:
+        loop, kafka = asyncio.get_running_loop(), self._settings.kafka
+        rates, states, reading = Rates(), States(), Reading(path)
+        feed = Feed(self._settings, path, rates)
+        follower = Follower(kafka, self._settings.topic("account-state"), states.apply, loop)
+        delivery = Delivery(producer_conf(kafka), loop)
+        sessions = Sessions(self._settings.console.session_h * 3600)
+        parts = Parts(self._settings, self._doors, sessions, Attempts(), feed, rates, states, reading, delivery)
+        runner = web.AppRunner(app_of(parts), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        feed.start()
+        follower.start()
+        watching = asyncio.create_task(self._watch(parts, follower), name="watch")
+        try:
+            console = self._settings.console
+            port = await listen(runner, console.host, console.port, "console")
+            self.health.meet("page")
+            made = self._doors.made_token_file
+            log.info(
+                "console_listening", url=f"http://{console.host}:{port}/", health_port=health_port,
+                token_file=str(made) if made is not None else None,
+            )  # fmt: skip
+            await self._stop.wait()
+            self.health.miss("draining", "asked to stop")
+            return EXIT_CRASHED if feed.error is not None else EXIT_DONE
+        finally:
+            parts.draining.set()
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+            await runner.cleanup()
+            await follower.stop()
+            await asyncio.to_thread(feed.stop)
+            reading.close()
+            await delivery.close(CLOSE_TIMEOUT_S)
+            log.info("console_stopped")
+
+    async def _watch(self, parts: Parts, follower: Follower) -> None:
+        """Ask for what waits in the lanes, and see whether what we show is true now."""
+        while True:  # ends by cancellation
+            try:
+                parts.backlogs = await asyncio.to_thread(backlogs, self._settings)
+                parts.problem = None
+            except BrokerUnreachable as exc:
+                parts.problem = str(exc)
+            if parts.feed.error is not None:
+                self.health.miss("read_model", f"stands still: {parts.feed.error}")
+            elif parts.feed.behind is not None and follower.caught_up.is_set():
+                self.health.meet("read_model")
+            if parts.problem is None and follower.lag_s(steady_s()) > STALE_S and follower.caught_up.is_set():
+                parts.problem = "account-state is not heard of: holds and halts may be shown late"
+            await asyncio.sleep(WATCH_EVERY_S)

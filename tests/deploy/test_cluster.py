@@ -130,7 +130,9 @@ def test_a_pod_that_is_not_restricted_never_starts(cluster: Cluster, namespace: 
     """The namespace of these tests would stop a pod that asks for more: that ours run there says something."""
     sender = copy.deepcopy(next(one for one in _objects("default") if one["metadata"]["name"].endswith("-sender")))
     assert sender["kind"] == "Deployment"
-    del sender["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+    pod = sender["spec"]["template"]["spec"]
+    pod["serviceAccountName"] = OWN_ACCOUNT
+    del pod["containers"][0]["securityContext"]
     done = cluster.kubectl("apply", "-n", namespace, "-f", "-", objects=[sender])
     assert 'would violate PodSecurity "restricted' in done.stderr
     wait_until(

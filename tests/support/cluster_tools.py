@@ -20,7 +20,7 @@ from typing import Any, Final
 from pipeline.embedded.jars import cache_dir
 from pipeline.embedded.locks import FileLock
 
-BUILD_TIMEOUT_S: Final = 3600.0
+BUILD_TIMEOUT_S: Final = 7200.0
 SHOWN_CHARS: Final = 2000
 ENVIRONMENT: Final = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records.codec import Headers
@@ -140,6 +140,7 @@ def attempt(memory: Memory, target: int) -> bool:
     return True
 
 
+@settings(max_examples=50)
 @given(st.randoms(use_true_random=False), st.lists(st.integers(1, OPERATIONS_MAX), max_size=5), st.integers(2, 3))
 def test_a_killed_run_is_finished_by_the_next(rng: random.Random, kills: list[int], times: int) -> None:
     """After any kills, with compaction between them, gates read of everybody what they read before; twice in a row."""

@@ -7,6 +7,7 @@ import click
 from pipeline.cli.app import DURATION, shell_user, with_settings
 from pipeline.cli.output import SlowProgress, json_document, line, note, table
 from pipeline.cli.scaling import KafkaCluster, situation, summary
+from pipeline.clock import unix_ms
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
 from pipeline.operations.reading import Reader, open_reader
@@ -41,7 +42,7 @@ def scale(settings: Settings, target: int, is_dry: bool, reason: str | None, tim
       wapipe topics scale --recipients 24 --dry-run
     """
     layout, counts = situation(settings)
-    why_not = refusal(layout, counts, target)
+    why_not = refusal(layout, counts, target, unix_ms())
     if why_not is not None:
         if is_json:
             json_document(summary(layout, target, "refused", [], reason=why_not))

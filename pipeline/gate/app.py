@@ -204,7 +204,8 @@ class Gate:
 
     def _settling(self, layout: Layout | None) -> Settling | None:
         until_ms = layout.settling_until_ms if layout is not None else None
-        if layout is None or until_ms is None or until_ms <= unix_ms():
+        kept_ms = retention_ms(self._settings, "outbound-requests") or 0
+        if layout is None or until_ms is None or until_ms + kept_ms <= unix_ms():
             return None
         before = layout.earlier[-1]
         log.info("requests_settle", partitions_before=before, partitions=self._partitions, until=rfc3339(until_ms))

@@ -93,6 +93,7 @@ class Settling:
         self._topic, self._ask, self._first = topic, ask, first
         self._is_paused, self._on_released = is_paused, released
         self._queues: dict[Partition, Queue] = {}
+        self._settled: set[Partition] = set()
         self._taken: dict[Partition, int] = {}
         self._moved: dict[Partition, tuple[int, float]] = {}
         self._epoch = 0
@@ -105,11 +106,11 @@ class Settling:
         held = sum(len(queue.direct) + len(queue.rerouted) for queue in self._queues.values())
         return held + len(self.released)
 
-    def hold(self, item: Item, now_ms: int) -> bool:
+    def hold(self, item: Item) -> bool:
         """Hold a request back; False: it may be judged at once."""
         tp = item.tp
         queue = self._queues.get(tp)
-        if tp[1] < self.before or (now_ms >= self._until_ms and queue is None):
+        if tp[1] < self.before or (tp in self._settled and queue is None):
             return False
         if queue is None:
             queue = self._queues[tp] = Queue(item.topic)
@@ -123,6 +124,7 @@ class Settling:
         """The partitions go away: what is held back comes again elsewhere."""
         self._epoch += 1
         self._queues.clear()
+        self._settled.clear()
         self._taken.clear()
         self._moved.clear()
         self.released.clear()
@@ -161,6 +163,9 @@ class Settling:
         for _ in range(over.direct):
             self._let_go(queue.direct.popleft(), over, now_s)
         queue.round = None
+        if over.asked_ms >= self._until_ms:
+            # All producers have heard, and what they wrote to the parent before that is here.
+            self._settled.add(tp)
         if not queue.direct and not queue.rerouted:
             del self._queues[tp]
         self._on_released()

@@ -252,7 +252,7 @@ class Worker:
 
     def _take(self, item: Item, batch: Batch, now_ms: int, now_s: float) -> None:
         if item.kind in ("urgent", "normal"):
-            if self.settling is None or not self.settling.hold(item, now_ms):
+            if self.settling is None or not self.settling.hold(item):
                 self._take_request(item, batch, now_ms, now_s)
             return
         if item.kind == "inbound":

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Literal, NamedTuple, Protocol
 
+from pipeline.clock import rfc3339
 from pipeline.errors import EXIT_TIMED_OUT, PipelineError
 from pipeline.records.codec import Headers, header_of
 from pipeline.records.layout import MOVED_HEADER, SETTLE_MS, Layout
@@ -70,8 +71,8 @@ def present(layout: Layout | None, counts: Mapping[str, int]) -> Layout:
     return Layout(min(counts[name] for name in RECIPIENT_TOPICS))
 
 
-def refusal(layout: Layout, counts: Mapping[str, int], target: int) -> str | None:
-    """Why recipients cannot be spread over that many partitions; None: they can."""
+def refusal(layout: Layout, counts: Mapping[str, int], target: int, now_ms: int = 0) -> str | None:
+    """Why recipients cannot be spread over that many partitions (at this time); None: they can."""
     now = layout.partitions
     if layout.target is not None and layout.target != target:
         return f"{now} → {layout.target} is under way: finish it first with `topics scale --recipients {layout.target}`"
@@ -82,6 +83,10 @@ def refusal(layout: Layout, counts: Mapping[str, int], target: int) -> str | Non
             f"{target} is no multiple of {now}: each partition is split, so that it is known what came before;"
             f" take {now * max(2, target // now)} or {now * (target // now + 1)}"
         )
+    until_ms = layout.settling_until_ms
+    if target > now and layout.is_open and until_ms is not None and until_ms > now_ms > 0:
+        # What a partition's parent is must be known: one step at a time.
+        return f"producers may not have heard of the {now} yet: again after {rfc3339(until_ms)}"
     more = [name for name in RECIPIENT_TOPICS if counts[name] > target]
     if more:
         return f"{', '.join(more)}: more than {target} partitions already; partitions cannot be taken away"

@@ -299,20 +299,17 @@ def opt_outs(seconds: float, seed: int) -> Schedule:
 
 
 def scale(seconds: float, seed: int) -> Schedule:
-    """Recipients move to twice as many partitions, twice; each time the command is killed on its way.
+    """Recipients move to twice as many partitions; the command is killed on its way, and run again.
 
     Gates and senders are killed meanwhile, somebody opts out every two seconds, and the load begins to use the new
     partitions some time after they were added.
     """
     rng = Random(f"{seed}/scale")
-    every_s = (seconds - SETTLE_S - QUIET_END_S) / 2
-    faults = []
-    for times, at_s in ((2, SETTLE_S), (4, SETTLE_S + every_s)):
-        killed_s = round(rng.uniform(*SCALE_KILLED_S), 2)
-        faults.append(Fault(round(at_s, 2), "scale", str(times), killed_s))
-        # Gates stop, wait, or start at these moments, by what the machine makes of it.
-        for after_s, names in ((rng.uniform(1, 4), GATES), (killed_s + rng.uniform(2, 30), (*GATES, *SENDERS))):
-            faults.append(Fault(round(at_s + after_s, 2), "kill", rng.choice(names)))
+    killed_s = round(rng.uniform(*SCALE_KILLED_S), 2)
+    faults = [Fault(SETTLE_S, "scale", "2", killed_s)]
+    # Gates stop, wait, or start at these moments, by what the machine makes of it.
+    for after_s, names in ((rng.uniform(1, 4), GATES), (killed_s + rng.uniform(2, 30), (*GATES, *SENDERS))):
+        faults.append(Fault(round(SETTLE_S + after_s, 2), "kill", rng.choice(names)))
     ways: tuple[Kind, ...] = ("opt_out", "opt_out_command")
     faults += [
         Fault(round(SETTLE_S + 2 * n + rng.random(), 2), rng.choice(ways), rng.choice(tuple(TWO_NUMBERS)), amount=1)
@@ -337,7 +334,7 @@ NAMED: Final[dict[str, tuple[Callable[[float, int], Schedule], float]]] = {
     "rolling": (rolling, 300.0),
     "brokers-away": (brokers_away, 150.0),
     "opt-outs": (opt_outs, OPT_OUTS_S),
-    "scale": (scale, 160.0),
+    "scale": (scale, 120.0),
     "soak": (soak, 1800.0),
 }
 """By name: how it is made, and its usual length in seconds."""

@@ -34,7 +34,7 @@ def test_faults_come_in_order_while_the_load_goes_on(name: str) -> None:
     times = [fault.at_s for fault in schedule.faults]
     assert times == sorted(times)
     assert all(0 < at_s < schedule.seconds for at_s in times)
-    known = {*WORKERS, *schedule.numbers, "0", "1", "2", "4", "429", "503", ""}
+    known = {*WORKERS, *schedule.numbers, "0", "1", "2", "429", "503", ""}
     assert {fault.target for fault in schedule.faults} <= known
 
 
@@ -93,9 +93,9 @@ def test_opt_outs_come_by_every_way_in_a_campaign_of_20000() -> None:
 
 
 def test_scaling_is_killed_each_time() -> None:
-    """The schedule for more partitions: twice, killed on the way, with kills of workers and people who opt out."""
+    """The schedule for more partitions: killed on the way, with kills of workers and people who opt out."""
     schedule = make("scale", 1)
     kinds = Counter(fault.kind for fault in schedule.faults)
-    assert (kinds["scale"], kinds["kill"]) == (2, 4)
-    assert kinds["opt_out"] + kinds["opt_out_command"] > 50
+    assert (kinds["scale"], kinds["kill"]) == (1, 2)
+    assert kinds["opt_out"] + kinds["opt_out_command"] > 40
     assert schedule.refresh_ms < 1000 * schedule.seconds / 4

@@ -50,6 +50,15 @@ def test_what_cannot_be_is_refused(layout: Layout, target: int, why: str) -> Non
     assert re.search(why, found)
 
 
+def test_one_step_at_a_time() -> None:
+    """Before all producers have heard of the partitions there are, no more are added."""
+    done = opened(UNDER_WAY, 24, 1000)
+    said = refusal(done, dict.fromkeys(RECIPIENT_TOPICS, 24), 48, 2000)
+    assert said == "producers may not have heard of the 24 yet: again after 1970-01-01T00:10:01.000Z"
+    assert refusal(done, dict.fromkeys(RECIPIENT_TOPICS, 24), 24, 2000) is None
+    assert refusal(done, dict.fromkeys(RECIPIENT_TOPICS, 24), 48, 1000 + SETTLE_MS) is None
+
+
 def test_partitions_that_are_there_already_are_not_taken_away() -> None:
     """A topic that was given more than is asked for stops the command before it does anything."""
     said = refusal(NOW, {**COUNTS, "dead-letter": 48}, 24)

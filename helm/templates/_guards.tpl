@@ -9,7 +9,7 @@
 {{- if gt $gates $partitions -}}
 {{- fail (printf "gate: %d replicas, but config.kafka.recipient_partitions is %d and further ones would idle; lower gate.replicas (or gate.autoscaling.maxReplicas)" $gates $partitions) -}}
 {{- end -}}
-{{- range $role := list "gate" "sender" "ingress" -}}
+{{- range $role := list "gate" "sender" "ingress" "console" -}}
 {{- $seconds := (index $.Values $role).terminationGracePeriodSeconds | int -}}
 {{- if lt $seconds 60 -}}
 {{- fail (printf "%s.terminationGracePeriodSeconds: %d, but finishing what is in hand takes up to 60 s; set at least 60" $role $seconds) -}}
@@ -18,11 +18,25 @@
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled -}}
 {{- fail "monitoring: podMonitor and serviceMonitor would scrape everything twice; enable one of them" -}}
 {{- end -}}
-{{- if and .Values.ingress.route.enabled (not .Values.ingress.route.hosts) -}}
-{{- fail "ingress.route.hosts: empty; name the host that WhatsApp calls" -}}
+{{- range $role, $who := dict "ingress" "WhatsApp calls" "console" "people open" -}}
+{{- $values := index $.Values $role -}}
+{{- if and $values.route.enabled (not $values.route.hosts) -}}
+{{- fail (printf "%s.route.hosts: empty; name the host that %s" $role $who) -}}
 {{- end -}}
-{{- if and .Values.ingress.httpRoute.enabled (not .Values.ingress.httpRoute.parentRefs) -}}
-{{- fail "ingress.httpRoute.parentRefs: empty; name the Gateway" -}}
+{{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) -}}
+{{- fail (printf "%s.httpRoute.parentRefs: empty; name the Gateway" $role) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.console.enabled -}}
+{{- $console := default (dict) .Values.config.console -}}
+{{- if not (or $console.operator_token_file $console.viewer_token_file $console.proxy_user_header) -}}
+{{- fail "config.console: nobody could log in, and others reach the page; set operator_token_file (a key of the Secret that secrets.console names) or proxy_user_header" -}}
+{{- end -}}
+{{- range $key := list "operator_token_file" "viewer_token_file" -}}
+{{- if and (hasPrefix "/etc/wapipe/console/" (default "" (index $console $key))) (not $.Values.secrets.console) -}}
+{{- fail (printf "secrets.console: empty, but config.console.%s is in it; name the Secret with the tokens" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- range $name := list "sasl.password" "ssl.key.password" "ssl.key.pem" "sasl.oauthbearer.client.secret" "ssl.keystore.password" -}}
 {{- if hasKey (dig "kafka" "client" (dict) $.Values.config) $name -}}

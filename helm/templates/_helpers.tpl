@@ -51,6 +51,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $config := mergeOverwrite (deepCopy $fixed) (deepCopy .Values.config) -}}
 {{- $_ := set $config "http" (mergeOverwrite (deepCopy (default (dict) $config.http)) $fixed.http) -}}
 {{- $_ := set $config "storage" $fixed.storage -}}
+{{- if .Values.console.enabled -}}
+{{- $_ := set $config "console" (mergeOverwrite (deepCopy (default (dict) $config.console)) (dict "host" "0.0.0.0")) -}}
+{{- end -}}
 {{- include "wapipe.whole" $config -}}
 {{- toToml $config -}}
 {{- end -}}
@@ -81,6 +84,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{- define "wapipe.ingressPort" -}}
 {{- dig "ingress" "port" 8080 .Values.config | int -}}
+{{- end -}}
+
+{{- define "wapipe.consolePort" -}}
+{{- dig "console" "port" 8090 .Values.config | int -}}
+{{- end -}}
+
+{{/* Roles that run in this release. */}}
+{{- define "wapipe.roles" -}}
+{{- concat (list "gate" "sender" "ingress") (ternary (list "console") (list) .Values.console.enabled) | toJson -}}
 {{- end -}}
 
 {{- define "wapipe.ingressPath" -}}

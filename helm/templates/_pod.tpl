@@ -35,6 +35,9 @@ spec:
         {{- if eq .role "ingress" }}
         - {name: webhooks, containerPort: {{ include "wapipe.ingressPort" $root }}}
         {{- end }}
+        {{- if eq .role "console" }}
+        - {name: page, containerPort: {{ include "wapipe.consolePort" $root }}}
+        {{- end }}
       {{- include "wapipe.probes" . | nindent 6 }}
       {{- if eq .role "ingress" }}
       lifecycle:
@@ -46,11 +49,14 @@ spec:
       securityContext:
         {{- include "wapipe.containerSecurity" . | nindent 8 }}
       volumeMounts:
-        {{- include "wapipe.mounts" $root | nindent 8 }}
+        {{- include "wapipe.mounts" . | nindent 8 }}
         - {name: data, mountPath: /var/lib/wapipe}
   volumes:
-    {{- include "wapipe.volumes" $root | nindent 4 }}
-    {{- if ne .role "gate" }}
+    {{- include "wapipe.volumes" . | nindent 4 }}
+    {{- if eq .role "console" }}
+    - name: data
+      persistentVolumeClaim: {claimName: {{ include "wapipe.fullname" $root }}-console}
+    {{- else if ne .role "gate" }}
     - {name: data, emptyDir: {sizeLimit: 2Gi}}
     {{- end }}
   topologySpreadConstraints:
@@ -98,11 +104,16 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
+{{/* Secrets that a role's pods get: the console neither sends nor hears webhooks, and its tokens are nobody else's. */}}
+{{- define "wapipe.secrets" -}}
+{{- ternary (list "console" "kafka") (list "whatsapp" "webhooks" "kafka") (eq .role "console") | toJson -}}
+{{- end -}}
+
 {{- define "wapipe.mounts" -}}
 - {name: config, mountPath: /etc/wapipe/config, readOnly: true}
 - {name: tmp, mountPath: /tmp}
-{{- range $name := list "whatsapp" "webhooks" "kafka" }}
-{{- if index $.Values.secrets $name }}
+{{- range $name := include "wapipe.secrets" . | fromJsonArray }}
+{{- if index $.root.Values.secrets $name }}
 - {name: {{ $name }}, mountPath: /etc/wapipe/{{ $name }}, readOnly: true}
 {{- end }}
 {{- end }}
@@ -110,10 +121,10 @@ capabilities: {drop: [ALL]}
 
 {{- define "wapipe.volumes" -}}
 - name: config
-  configMap: {name: {{ include "wapipe.fullname" . }}}
+  configMap: {name: {{ include "wapipe.fullname" .root }}}
 - {name: tmp, emptyDir: {sizeLimit: 256Mi}}
-{{- range $name := list "whatsapp" "webhooks" "kafka" }}
-{{- with index $.Values.secrets $name }}
+{{- range $name := include "wapipe.secrets" . | fromJsonArray }}
+{{- with index $.root.Values.secrets $name }}
 - name: {{ $name }}
   secret: {secretName: {{ . }}, defaultMode: 0440}
 {{- end }}

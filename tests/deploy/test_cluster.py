@@ -192,15 +192,17 @@ def test_it_installs_runs_and_leaves_only_the_gates_volumes(
     helm("install", chart.CHART, "-f", chart.CASES[case], *(["--set=topics.provisioning=none"] * (case == "strimzi")))
     wait_until(lambda: _ready(cluster, namespace) == _wanted(case), f"pods of {case}", SETTLED_TIMEOUT_S)
     claims = {f"data-{FULL}-gate-{index}" for index in range(_wanted(case)["gate"])}
+    console = {f"{FULL}-console"} if "console" in _wanted(case) else set()
     assert {
         one["metadata"]["name"] for one in cluster.get("pvc", namespace) if one["status"]["phase"] == "Bound"
-    } == claims
+    } == claims | console
     events = cluster.get("event", namespace)
     by_job = any((one["involvedObject"]["kind"], one["reason"]) == ("Job", "Completed") for one in events)
     assert by_job is (case not in {"minimal", "strimzi"})
     helm("uninstall")
     wait_until(lambda: _gone(cluster, namespace), "everything else to be gone", SETTLED_TIMEOUT_S)
-    assert _names(cluster, namespace, "pvc") == claims
+    # What the console keeps can be read from Kafka again.
+    wait_until(lambda: _names(cluster, namespace, "pvc") == claims, "the console's volume to go", SETTLED_TIMEOUT_S)
 
 
 def test_a_new_install_takes_over_the_volumes_of_an_old_one(
@@ -221,7 +223,7 @@ def test_it_scales_by_values_and_by_hand(cluster: Cluster, namespace: str, helm:
     helm("upgrade", chart.CHART, "-f", chart.CASES["full"], "--set=gate.replicas=3,sender.replicas=4")
     wanted = {**_wanted("full"), "gate": 3, "sender": 4}
     wait_until(lambda: _ready(cluster, namespace) == wanted, "three gates, four senders", SETTLED_TIMEOUT_S)
-    kept = {f"data-{FULL}-gate-{index}" for index in range(3)}
+    kept = {f"{FULL}-console", *(f"data-{FULL}-gate-{index}" for index in range(3))}
     wait_until(lambda: _names(cluster, namespace, "pvc") == kept, "the volumes of the others to go", SETTLED_TIMEOUT_S)
     for kind, role, replicas in (("statefulset", "gate", 4), ("deployment", "sender", 1)):
         done = cluster.kubectl("scale", "-n", namespace, f"{kind}/{FULL}-{role}", f"--replicas={replicas}")

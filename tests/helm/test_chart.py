@@ -22,6 +22,8 @@ from tests.support.kubernetes import problems
 KUBERNETES = ("1.29.0", "1.36.0")
 CRDS = {"ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule", "HTTPRoute", "KafkaTopic"}
 """Kinds whose schemas Kubernetes does not have."""
+VOLUMES = {"configMap", "secret", "emptyDir", "persistentVolumeClaim"}
+"""What Pod Security `restricted` lets be mounted, as far as we need it."""
 RENDERED = {case: chart.rendered(chart.values_of(case)) for case in chart.CASES}
 
 
@@ -114,7 +116,7 @@ def test_pods_are_restricted(case: str) -> None:
         assert pod["securityContext"]["runAsUser"] == 10001, name
         assert "sysctls" not in pod["securityContext"], name
         assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers", "ephemeralContainers"} & pod.keys(), name
-        assert all(set(volume) & {"configMap", "secret", "emptyDir"} for volume in pod["volumes"]), name
+        assert all(set(volume) & VOLUMES for volume in pod["volumes"]), name
         for container in [*pod["containers"], *pod.get("initContainers", ())]:
             # Nothing else is set there that could take back what the pod says.
             assert container["securityContext"] == {

@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 CONFIGS = {name: one["content"] for name, one in COMPOSE["configs"].items()}
 OURS = {name for name, one in SERVICES.items() if one["image"].startswith("wapipe:")}
-ROLES = {"gate", "sender", "ingress"}
+ROLES = {"gate", "sender", "ingress", "console"}
 
 
 def _faults(document: dict[str, Any]) -> list[str]:
@@ -94,7 +94,8 @@ def test_the_settings_load_and_the_files_they_name_are_mounted(tmp_path: Path) -
     path = tmp_path / "wapipe.toml"
     path.write_text(CONFIGS["wapipe"])
     settings = load(path, {})
-    wanted = {*map(str, settings.ingress.app_secret_files), str(settings.ingress.verify_token_file)}
+    tokens = (settings.ingress.verify_token_file, settings.console.operator_token_file)
+    wanted = {*map(str, settings.ingress.app_secret_files), *map(str, tokens)}
     for name in OURS:
         environment = SERVICES[name]["environment"]
         mounted = {one["target"] for one in SERVICES[name]["configs"]}

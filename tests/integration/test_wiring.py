@@ -23,7 +23,7 @@ from tests.support.wiring import Wiring
 from tests.support.workload import ROOT, image_of
 
 NUMBER, PERSON = "200000000000001", "15550109999"
-SECRET, VERIFY = "app-secret-of-the-test", "verify-token-of-the-test"
+SECRET, VERIFY, CONSOLE_TOKEN = "app-secret-of-the-test", "verify-token-of-the-test", "console-token-of-the-test"
 STATUS_TIMEOUT_S: Final = 60.0
 IMAGE: Final = image_of((ROOT / "Dockerfile").read_text())
 
@@ -43,9 +43,11 @@ def _values(prefix: str) -> dict[str, Any]:
                 "app_secret_files": ["/etc/wapipe/webhooks/app-secret"],
                 "verify_token_file": "/etc/wapipe/webhooks/verify-token",
             },
+            "console": {"operator_token_file": "/etc/wapipe/console/operator"},
             "policy": {"require_templates": False},
         },
-        "secrets": {"whatsapp": "tokens", "webhooks": "webhooks"},
+        "secrets": {"whatsapp": "tokens", "webhooks": "webhooks", "console": "console"},
+        "console": {"enabled": True},
         "gate": {"replicas": 1},
         "ingress": {"replicas": 1, "route": {"enabled": True, "hosts": ["hooks.example.com"]}},
     }  # fmt: skip
@@ -69,6 +71,13 @@ def _message_goes_out_and_its_status_comes_back(wiring: Wiring, gate: str, kafka
     wait_until(is_delivered, "a status comes back through the ingress", STATUS_TIMEOUT_S)
 
 
+def _page_opens(console: str) -> None:
+    """A browser gets a page: it asks for a login, as everybody comes from outside."""
+    with urllib.request.urlopen(f"http://{console}/", timeout=30) as page:
+        assert page.headers.get_content_type() == "text/html"
+        assert b"password" in page.read()
+
+
 def read_all_values(kafka: str, topic: str) -> list[bytes]:
     """Everything that a topic holds now."""
     return [record.value for record in read_all(kafka, topic) if record.value is not None]
@@ -83,7 +92,11 @@ def test_the_chart_runs_as_rendered(kafka: str, topic_prefix: str, tmp_path: Pat
         api = stage.start_simulator(["--webhook-secret-file", str(secret), "--latency-ms", "20"])
         release = Release(
             list(chart.objects_of(chart.rendered(_values(topic_prefix)))),
-            {"tokens": {"token": "any"}, "webhooks": {"app-secret": SECRET, "verify-token": VERIFY}},
+            {
+                "tokens": {"token": "any"},
+                "webhooks": {"app-secret": SECRET, "verify-token": VERIFY},
+                "console": {"operator": CONSOLE_TOKEN},
+            },
         )
         outside = {"kafka-bootstrap:9092": kafka, "https://graph.facebook.com": api.url}
         with Wiring(tmp_path, IMAGE, release.workloads(), release.services(), outside) as wiring:
@@ -98,6 +111,7 @@ def test_the_chart_runs_as_rendered(kafka: str, topic_prefix: str, tmp_path: Pat
                 wiring, "wa-wapipe-gate-0", kafka, f"{topic_prefix}inbound-events"
             )
             assert len(api.messages()) == 1
+            _page_opens(wiring.address("wa-wapipe-console:80"))
             wiring.down()
     finally:
         stage.end()
@@ -112,5 +126,6 @@ def test_compose_runs_as_written(kafka: str, tmp_path: Path) -> None:
     with Wiring(tmp_path, IMAGE, workloads, services, {"kafka:9092": kafka}) as wiring:
         wiring.up()
         _message_goes_out_and_its_status_comes_back(wiring, "gate", kafka, "inbound-events")
-        assert len(Api(f"http://{wiring.address('simulator:8085')}").messages()) == 1
+        assert len(Api(f"http://{wiring.published('simulator', 8085)}").messages()) == 1
+        _page_opens(wiring.published("console", 8090))
         wiring.down()

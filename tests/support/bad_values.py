@@ -43,6 +43,9 @@ BAD: Final = {
     "no Secret for the token": Bad("secrets/whatsapp", "", "minimal", "secrets.whatsapp: empty"),
     "no Secret for Kafka": Bad("secrets/kafka", "", "full", "secrets.kafka: empty"),
     "an Ingress without a host": Bad("ingress/route/enabled", True, "minimal", "ingress.route.hosts: empty"),
+    "a console without a login": Bad("console/enabled", True, "minimal", "config.console: nobody could log in"),
+    "no Secret for the console's token": Bad("secrets/console", "", "full", "secrets.console: empty"),
+    "a console's Ingress without a host": Bad("console/route/hosts", [], "full", "console.route.hosts: empty"),
     "a route without a Gateway": Bad(
         "ingress/httpRoute/enabled", True, "minimal", "ingress.httpRoute.parentRefs: empty",
     ),

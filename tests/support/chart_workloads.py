@@ -19,6 +19,7 @@ CONTAINER_RUN: Final = {
     "volumeMounts",
 }  # fmt: skip
 CONTAINER_HELD: Final = {"image", "imagePullPolicy", "resources", "securityContext"}
+VOLUME_RUN: Final = {"name", "configMap", "secret", "emptyDir", "persistentVolumeClaim"}
 PROBE_RUN: Final = {"httpGet", "periodSeconds", "timeoutSeconds", "failureThreshold"}
 READY_WITHIN_S: Final = 90.0
 """Kubernetes waits for readiness for ever; a test does not."""
@@ -129,7 +130,7 @@ class Release:
         if name not in volumes:
             raise Unmapped(f"{who}: there is no volume {name}")
         volume = volumes[name]
-        require_known(f"{who}, volume", volume.keys(), {"name", "configMap", "secret", "emptyDir"}, ())
+        require_known(f"{who}, volume", volume.keys(), VOLUME_RUN, ())
         if "configMap" in volume:
             wanted = volume["configMap"]["name"]
             for one in self.objects:
@@ -142,6 +143,11 @@ class Release:
             if wanted not in self.secrets:
                 raise Unmapped(f"{who}: there is no Secret {wanted}")
             return self.secrets[wanted]
+        if "persistentVolumeClaim" in volume:
+            wanted = volume["persistentVolumeClaim"]["claimName"]
+            made = {one["metadata"]["name"] for one in self.objects if one["kind"] == "PersistentVolumeClaim"}
+            if wanted not in made:
+                raise Unmapped(f"{who}: there is no claim {wanted}")
         return None
 
 

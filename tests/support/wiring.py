@@ -36,8 +36,8 @@ from tests.support.workload import ROOT, Image, Probe, Unmapped, Workload
 
 PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"wapipe": WAPIPE, "python": (WAPIPE[0],)}
 LISTENS: Final[Mapping[str, tuple[str, ...]]] = {
-    "gate": ("http",), "sender": ("http",), "ingress": ("http", "ingress"), "topics": (), "webhooks": (),
-    "simulator": (),
+    "gate": ("http",), "sender": ("http",), "ingress": ("http", "ingress"), "console": ("http", "console"),
+    "topics": (), "webhooks": (), "simulator": (),
 }  # fmt: skip
 """Tables of the settings that say where a command listens."""
 CONFIG: Final = f"{ENV_PREFIX}CONFIG"
@@ -167,6 +167,13 @@ class Wiring:
     def address(self, service: str) -> str:
         """`host:port` of a Service or service."""
         return self._names[service]
+
+    def published(self, name: str, port: int) -> str:
+        """`host:port` of a container's port that is open to this machine."""
+        one = self._workloads[name]
+        if port not in one.ports:
+            raise Unmapped(f"{name}: port {port} is not published")
+        return f"{HOST}:{self._reachable(name, one.network, port)}"
 
     # -- what is mapped ----------------------------------------------------------------------------------------------
     def _settings(self, one: Workload) -> Settings | None:

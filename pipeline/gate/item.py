@@ -115,7 +115,7 @@ class DeadLetters:
         if held_back is not None:
             log.warning(
                 "record_dead_lettered", topic=item.topic, partition=item.tp[1], offset=item.offset, code=code,
-                detail=message, suppressed=held_back,
+                detail=message, suppressed=held_back, remedy="wapipe dead-letters list",
             )  # fmt: skip
         return dead_letter(item, code, message)
 

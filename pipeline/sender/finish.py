@@ -251,7 +251,7 @@ class Finish:
         if held_back is not None:
             log.warning(
                 "record_dead_lettered", topic=place[0], partition=place[1], offset=place[2], code=code, detail=why,
-                suppressed=held_back,
+                suppressed=held_back, remedy="wapipe dead-letters list",
             )  # fmt: skip
         text_key = (key or b"").decode(errors="replace")
         await self._ctx.write(lane, self._dead_topic, value or b"", text_key, written)

@@ -116,6 +116,7 @@ def cluster_for(demand: Demand, fleet: Fleet, costs: Costs, retention_h: Mapping
     read = sum(topic.read_bytes_per_s for topic in topics)
     disk = sum(topic.disk_bytes for topic in topics)
     network = costs.assumed("broker_network_bytes_per_s") * demand.load
+    idle = costs.figure("broker_idle_cores")
     by = {
         "copies": demand.replication,
         "partitions": math.ceil(replicas / costs.assumed("broker_replicas")),
@@ -124,7 +125,7 @@ def cluster_for(demand: Demand, fleet: Fleet, costs: Costs, retention_h: Mapping
         "network out": math.ceil((read + written * (1 - 1 / demand.replication)) / network),
         "disk writes": math.ceil(written / (costs.assumed("broker_disk_bytes_per_s") * demand.load)),
         "disk space": math.ceil(disk / (costs.assumed("broker_disk_bytes") * demand.load)),
-        "CPU": math.ceil(working / (costs.assumed("broker_cores") * demand.load)),
+        "CPU": math.ceil(working / (costs.assumed("broker_cores") * demand.load - idle)),
     }
     asked = sum(
         role.processes * (ENDS_ASKED_PER_S + FETCHES_PER_S)
@@ -133,7 +134,7 @@ def cluster_for(demand: Demand, fleet: Fleet, costs: Costs, retention_h: Mapping
         if role.name in names and BY_NAME[topic].kind != "single"
     )
     held = sum(role.processes * costs.assumed(f"{role.name}_connections") for role in fleet.roles)
-    cores = working + max(by.values()) * costs.figure("broker_idle_cores")
+    cores = working + max(by.values()) * idle
     return Cluster(topics, partitions, replicas, by, cores, asked, held)
 
 

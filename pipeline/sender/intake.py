@@ -16,7 +16,7 @@ from pipeline.records.ready import ReadyMessage, parse_ready
 from pipeline.records.request import PRIORITIES
 from pipeline.sender.context import Context
 from pipeline.sender.finish import Finish, due_to_steady_s
-from pipeline.sender.jobs import Job, Stage
+from pipeline.sender.jobs import Job, SourceOrder, Stage
 from pipeline.sender.lane import Early, Lane
 from pipeline.sender.ledger_state import IdState
 from pipeline.sender.optouts import heard_ms
@@ -102,7 +102,7 @@ class Intake:
     def open(self, lane: Lane) -> None:
         """Look at the records that came before the lane was open, in the order of their sources."""
         early, lane.early = lane.early, []
-        early.sort(key=lambda record: (record.message.source_ms, *record.message.source[1:], record.timestamp_ms))
+        early.sort(key=lambda one: (SourceOrder(one.message.source_ms, *one.message.source[1:]), one.timestamp_ms))
         for record in early:
             self.place(lane, record)
 

@@ -11,6 +11,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 from pipeline.records.ready import ReadyMessage
 
@@ -26,6 +27,23 @@ class Stage(IntEnum):
     SETTLING = 2
     UNKNOWN = 3
     FINISHED = 4
+
+
+class SourceOrder(NamedTuple):
+    """Where a message stands among those to the same person.
+
+    Offsets tell within a partition, whatever a broker's clock does. Two partitions meet only where recipients moved to
+    more of them; there broker time tells.
+    """
+
+    source_ms: int
+    partition: int
+    offset: int
+
+    def __lt__(self, other: tuple[int, ...]) -> bool:
+        """Whether it goes first."""
+        _, partition, offset = other
+        return self.offset < offset if self.partition == partition else self[:2] < other[:2]
 
 
 class Job:
@@ -58,8 +76,7 @@ class Job:
     def __init__(self, message: ReadyMessage, priority: int) -> None:
         self.message = message
         self.priority = priority
-        # Within a partition times go up with offsets; across two, as when people moved to more partitions, they tell.
-        self.order = (message.source_ms, *message.source[1:])
+        self.order = SourceOrder(message.source_ms, *message.source[1:])
         self.places: list[Place] = []
         self.home: Place | None = None
         self.stage = Stage.WAITING
@@ -92,12 +109,12 @@ class Job:
         return self.message.via_gate and not self.unknown
 
     @property
-    def rank(self) -> tuple[bool, tuple[int, int, int]]:
+    def rank(self) -> tuple[bool, SourceOrder]:
         """Its place in a chain: one of unknown outcome may have gone already, so nothing goes before it."""
         return not self.unknown, self.order
 
 
-def _rank(job: Job) -> tuple[bool, tuple[int, int, int]]:
+def _rank(job: Job) -> tuple[bool, SourceOrder]:
     return job.rank
 
 

@@ -37,6 +37,15 @@ def test_sources_of_two_partitions_stand_in_the_order_of_time(arrivals: list[tup
     assert sources == [(0, 0, 900), (5, 0, 901), (5, 12, 0), (9, 3, 0), (9, 12, 1), (20, 12, 2)]
 
 
+@given(st.permutations([(900, 0), (901, 1), (400, 2), (0, 3), (400, 4)]))
+def test_a_clock_that_steps_back_disorders_nothing(arrivals: list[tuple[int, int]]) -> None:
+    """A new leader's clock may be behind: within one partition offsets tell, not times."""
+    chains = Chains(3)
+    for at_ms, offset in arrivals:
+        chain = chains.add(_job(offset, at_ms=at_ms))
+    assert [job.message.source[2] for job in chain.jobs] == [0, 1, 2, 3, 4]
+
+
 @given(st.permutations(range(12)), st.integers(0, 11))
 def test_a_job_in_hand_stays_first(arrivals: list[int], taken: int) -> None:
     """Nobody is put before a message that is in hand, and the rest is in order."""

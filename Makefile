@@ -1,6 +1,6 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration quick doors journeys monitoring pictures cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration quick doors journeys monitoring browser pictures cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
@@ -42,6 +42,9 @@ doors: $(READY) jars
 
 journeys: $(READY) jars
 	$(ON_KAFKA) tests/integration tests/faults/test_faults.py $(addprefix --ignore=,$(DOORS))
+
+browser: $(READY) ## The console in a real browser, its accessibility, and README's pictures of it
+	$(PY) -m pytest -m browser tests/browser
 
 monitoring: $(READY) jars ## Dashboards and alerts on a real Prometheus, if there is one
 	$(PY) -m pytest -m prometheus tests/integration

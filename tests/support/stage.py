@@ -32,7 +32,7 @@ LOOK_EVERY_S: Final = 0.2
 LOG_TAIL_CHARS: Final = 4000
 # A nice value adds to the one that the tests themselves were started with.
 ROLE_NICENESS: Final = 5
-LISTENING: Final = frozenset({"serving_health", "ingress_listening"})
+LISTENING: Final = frozenset({"serving_health", "ingress_listening", "console_listening"})
 WAPIPE: Final = (sys.executable, "-m", "pipeline")
 
 

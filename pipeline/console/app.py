@@ -19,6 +19,7 @@ def app_of(parts: Parts) -> web.Application:
     app.add_routes([
         web.get("/console.js", login.file),
         web.get("/console.css", login.file),
+        web.get("/favicon.ico", login.no_icon),
         web.get("/login", login.login_page),
         web.post("/login", login.login),
         web.post("/logout", login.logout),

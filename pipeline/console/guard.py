@@ -35,7 +35,7 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-OPEN: Final = frozenset({"/login", "/console.js", "/console.css"})
+OPEN: Final = frozenset({"/login", "/console.js", "/console.css", "/favicon.ico"})
 FOR_VIEWERS: Final = frozenset({"/logout"})
 """Forms that need no operator."""
 

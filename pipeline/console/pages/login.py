@@ -25,6 +25,11 @@ async def file(request: web.Request) -> web.Response:
     return web.Response(body=path.read_bytes(), content_type=kind, charset="utf-8")
 
 
+async def no_icon(_request: web.Request) -> web.Response:
+    """`GET /favicon.ico`: browsers ask by themselves; there is none."""
+    return web.Response(status=204)
+
+
 async def login_page(request: web.Request) -> web.Response:
     """`GET /login`."""
     made = request.app[PARTS].doors.made_token_file

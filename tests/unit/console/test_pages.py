@@ -173,6 +173,13 @@ async def test_no_path_leads_to_other_files(tmp_path: Path, path: str) -> None:
         assert answer.split(b" ", 2)[1] in (b"404", b"400"), answer
 
 
+async def test_a_browser_that_asks_for_an_icon_gets_no_error(tmp_path: Path) -> None:
+    """Browsers ask for an icon by themselves, before anybody is logged in: there is none, and that is no error."""
+    async with stand(tmp_path) as console, console.browser() as browser:
+        answer = await browser.get("/favicon.ico")
+        assert answer.status == 204
+
+
 async def test_limits_on_bodies_and_addresses(tmp_path: Path) -> None:
     """What is larger than any form or search of ours is refused before it is looked at."""
     async with stand(tmp_path) as console, console.logged_in() as ada:

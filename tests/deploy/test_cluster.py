@@ -128,12 +128,11 @@ def test_the_api_server_finds_planted_faults(cluster: Cluster, namespace: str, n
 
 def test_a_pod_that_is_not_restricted_never_starts(cluster: Cluster, namespace: str) -> None:
     """The namespace of these tests would stop a pod that asks for more: that ours run there says something."""
-    sender = copy.deepcopy(next(one for one in _objects("default") if one["metadata"]["name"].endswith("-sender")))
-    assert sender["kind"] == "Deployment"
-    pod = sender["spec"]["template"]["spec"]
+    role = copy.deepcopy(next(one for one in _objects("default") if one["kind"] == "Deployment"))
+    pod = role["spec"]["template"]["spec"]
     pod["serviceAccountName"] = OWN_ACCOUNT
     del pod["containers"][0]["securityContext"]
-    done = cluster.kubectl("apply", "-n", namespace, "-f", "-", objects=[sender])
+    done = cluster.kubectl("apply", "-n", namespace, "-f", "-", objects=[role])
     assert 'would violate PodSecurity "restricted' in done.stderr
     wait_until(
         lambda: any("is forbidden: violates PodSecurity" in one["message"] for one in cluster.get("event", namespace)),
@@ -253,7 +252,7 @@ def test_the_next_release_rolls_over_this_one_and_back(
     helm("install", chart.CHART, "-f", chart.CASES["default"])
     [now] = _images(cluster, namespace)
     pods, claims = _uids(cluster, namespace, "pod"), _uids(cluster, namespace, "pvc")
-    helm("upgrade", next_release, "-f", chart.CASES["default"], "--set=config.policy.tier_share=0.5")
+    helm("upgrade", next_release, "-f", chart.CASES["default"], "--set=config.policy.unreachable_s=86400")
     wait_until(lambda: _images(cluster, namespace) == {"wapipe:9.0.0"}, "the new pods alone", SETTLED_TIMEOUT_S)
     assert not set(pods.values()) & set(_uids(cluster, namespace, "pod").values())
     wait_until(lambda: _ready(cluster, namespace) == _wanted("default"), "all of them ready", SETTLED_TIMEOUT_S)

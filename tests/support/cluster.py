@@ -104,6 +104,8 @@ class Cluster:
         self._run(
             "kube-controller-manager", *local, "--service-account-private-key-file=sa.key",
             f"--secure-port={ports[1].controller}", "--cert-dir=certs-controllers",
+            # A busy machine may be late with the nodes' heartbeats; none of them ever fails here.
+            "--node-monitor-grace-period=30m",
         )  # fmt: skip
         self._run("kube-scheduler", *local, f"--secure-port={ports[2].client}", "--cert-dir=certs-scheduler")
         self._run(

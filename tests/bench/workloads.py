@@ -2,7 +2,7 @@
 
 Names follow the list of workloads that peers were measured on: W1 open throttle, W2 conformance, W3/W4 spells,
 W7 one-time codes behind a backlog, W9 idle, W10 restore of the gate's tables, W11 the ingress, W3B a limit lower than
-configured; W11FLAT, W11DEATHS, TAKEOVER, SCOPES, PAIR, PLAN and PLANCOSTS are our own.
+configured; W11FLAT, W11DEATHS, TAKEOVER, SCOPES, PAIR, PLAN, PLANCOSTS and CONSOLE are our own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Producer
 
+from tests.bench.console import console
 from tests.bench.ingress import w11, w11_deaths, w11_flat
 from tests.bench.measure import cpu_s, peak_mib, percentile
 from tests.bench.plan import plan, plan_costs
@@ -203,6 +204,7 @@ WORKLOADS: dict[str, tuple[Workload, int, int]] = {
     "TAKEOVER": (takeover, 100_000, 10_000),
     "PLAN": (plan, 4_000, 600),
     "PLANCOSTS": (plan_costs, 2_000, 400),
+    "CONSOLE": (console, 5_000_000, 100_000),
 }
 """By name: the workload, its size, its size with --quick."""
 

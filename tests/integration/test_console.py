@@ -7,56 +7,22 @@ from __future__ import annotations
 
 import re
 import signal
-import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from http.cookiejar import CookieJar
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.support.campaign import Ids, Request, campaign, people
+from tests.support.console_page import HTTP_TIMEOUT_S, Page
 from tests.support.world import NUMBER, Draft, World
 
 COUNT, STRANGERS = 40, 4
 RATE, BURST = 20, 5
 TIMEOUT_S: Final = 60.0
-HTTP_TIMEOUT_S: Final = 20.0
 ADA, TOKEN = "ada", "token-of-this-test"
-_CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 _FIGURE = re.compile(r"<dt>([A-Z][a-z]+)</dt><dd>(?:<progress[^>]*></progress><span class=\"num\">)?([0-9,]+)<")
-
-
-class Page:
-    """A browser without script: cookies, links and forms; logged in."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-        self._csrf = ""
-        found = _CSRF.search(self.post("/login", {"name": ADA, "token": TOKEN}))
-        assert found is not None, "a page with forms comes after the login"
-        self._csrf = found[1]
-
-    def get(self, path: str) -> str:
-        """A page."""
-        return self._text(path, None)
-
-    def post(self, path: str, form: Mapping[str, str]) -> str:
-        """Send a form; the page that comes after it."""
-        return self._text(path, urllib.parse.urlencode({**form, "csrf": self._csrf}).encode())
-
-    def funnel(self, name: str) -> dict[str, int]:
-        """The figures of a campaign; empty before any event of it was read."""
-        if f">{name}<" not in self.get("/campaigns"):
-            return {}
-        found = _FIGURE.findall(self.get(f"/campaigns/view?name={name}"))
-        return {figure: int(count.replace(",", "")) for figure, count in found}
-
-    def _text(self, path: str, body: bytes | None) -> str:
-        with self._open.open(self._url + path, body, timeout=HTTP_TIMEOUT_S) as answer:
-            return str(answer.read().decode())
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +50,15 @@ def open_console(world: World) -> Page:
     """Log in at the console that runs."""
     heard = world.heard("console")
     assert heard is not None
-    return Page(heard["url"])
+    return Page(heard["url"], ADA, TOKEN)
+
+
+def funnel(page: Page, name: str) -> dict[str, int]:
+    """The figures of a campaign; empty before any event of it was read."""
+    if f">{name}<" not in page.get("/campaigns"):
+        return {}
+    found = _FIGURE.findall(page.get(f"/campaigns/view?name={name}"))
+    return {figure: int(count.replace(",", "")) for figure, count in found}
 
 
 def posted(world: World, requests: Sequence[Request]) -> int:
@@ -113,7 +87,7 @@ def test_the_funnel_equals_the_ledger_also_after_a_kill(world: World, page: Page
     granted = people(COUNT)
     sale = campaign(COUNT + STRANGERS, [NUMBER], [*granted, *people(STRANGERS, COUNT)], Ids("sale"), campaign="sale")
     world.produce(sale)
-    world.until(lambda: page.funnel("sale").get("Queued", 0) > 0, "it is heard of", TIMEOUT_S)
+    world.until(lambda: funnel(page, "sale").get("Queued", 0) > 0, "it is heard of", TIMEOUT_S)
     world.kill("console", signal.SIGKILL)
     world.until_terminal(sale, TIMEOUT_S)
     taken = posted(world, sale)
@@ -125,7 +99,7 @@ def test_the_funnel_equals_the_ledger_also_after_a_kill(world: World, page: Page
         "Messages": len(sale), "Open": 0, "Rejected": STRANGERS, "Queued": taken, "Accepted": taken, "Delivered": taken,
         "Read": taken,
     }  # fmt: skip
-    world.until(lambda: wanted.items() <= page.funnel("sale").items(), f"the funnel is {wanted}", TIMEOUT_S)
+    world.until(lambda: wanted.items() <= funnel(page, "sale").items(), f"the funnel is {wanted}", TIMEOUT_S)
 
 
 def test_what_is_paused_stays_until_it_is_resumed(world: World, page: Page) -> None:

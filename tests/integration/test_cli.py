@@ -351,7 +351,7 @@ def test_trace_of_a_request_joins_events_and_webhooks(run: Run, message: tuple[s
     result = run("trace", message[0])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert [line.split()[2] for line in lines[1:]] == ["queued", "accepted", "delivered"]
+    assert [line.split()[4] for line in lines[1:]] == ["queued", "accepted", "delivered"]
     assert "queue 12 ms" in result.stdout
     parsed = orjson.loads(run("trace", message[0], "--json").stdout)
     assert parsed["waits_for"] == []
@@ -362,7 +362,7 @@ def test_trace_of_a_person_shows_both_directions(run: Run, message: tuple[str, s
     """--to shows the request itself, its events, statuses, and the person's own messages; not their text."""
     result = run("trace", "--to", f"+{message[1]}", "--since", "1h")
     assert result.exit_code == 0
-    kinds = [line.split()[2] for line in result.stdout.splitlines()[1:]]
+    kinds = [line.split()[4] for line in result.stdout.splitlines()[1:]]
     assert sorted(kinds) == ["accepted", "delivered", "message", "queued", "request"]
     assert kinds.index("queued") < kinds.index("accepted") < kinds.index("delivered")
 

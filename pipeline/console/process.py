@@ -24,15 +24,13 @@ from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
 from pipeline.health import Health, listen
 from pipeline.metrics import Metrics
 from pipeline.operations.numbers import backlogs
-from pipeline.streams import topics
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
+from pipeline.streams.start import topics_are_there
 
 log = structlog.get_logger(__name__)
 
-CHECK_STEP_S = 5.0
-MIN_CHECK_S = 1.0
 WATCH_EVERY_S = 2.0
 STALE_S = 10.0
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -74,26 +72,11 @@ class Console:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        if not await self._kafka_is_there():
+        if not await topics_are_there(self._settings, self._stop, self.health):
             return EXIT_DONE
+        self.health.meet("kafka")
         with open_file(self._settings, self._folder, rebuild=self._rebuild) as path:
             return await self._serve(path, health_port)
-
-    async def _kafka_is_there(self) -> bool:
-        """Wait for Kafka and check the topics; False if the process was asked to stop meanwhile."""
-        deadline_s = steady_s() + self._settings.kafka.startup_timeout_s
-        while not self._stop.is_set():
-            left_s = max(deadline_s - steady_s(), MIN_CHECK_S)
-            try:
-                await asyncio.to_thread(topics.require, self._settings, min(left_s, CHECK_STEP_S))
-            except BrokerUnreachable as exc:
-                if steady_s() >= deadline_s:
-                    raise
-                self.health.miss("kafka", str(exc))
-            else:
-                self.health.meet("kafka")
-                return True
-        return False
 
     async def _serve(self, path: Path, health_port: int | None) -> int:
         loop, kafka = asyncio.get_running_loop(), self._settings.kafka

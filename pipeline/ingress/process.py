@@ -11,9 +11,8 @@ import signal
 import structlog
 from aiohttp import web
 
-from pipeline.clock import steady_s
 from pipeline.config import Settings
-from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerRefused, BrokerUnreachable
+from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
 from pipeline.health import Health, listen
 from pipeline.ingress.access import Access
 from pipeline.ingress.door import Door
@@ -23,16 +22,14 @@ from pipeline.ingress.states import States
 from pipeline.ingress.store import Store, ingress_producer_conf
 from pipeline.ingress.tls import tls_of
 from pipeline.metrics import Metrics
-from pipeline.streams import topics
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
 from pipeline.streams.progress import Progress
+from pipeline.streams.start import topics_are_there
 from pipeline.tracing import OFF, Tracing
 
 WRITTEN = ("inbound-events", "consent-updates", "account-state", "dead-letter")
 # Kafka is asked in steps, because a step cannot be interrupted by SIGTERM.
-CHECK_STEP_S = 5.0
-MIN_CHECK_S = 1.0
 # Longer than a reverse proxy keeps its idle connections, so that it is never us who closes first.
 KEEPALIVE_S = 75.0
 # A call has ended by then: its body in 10 s, Kafka's ack in 2 s.
@@ -101,7 +98,7 @@ class Ingress:
         return self._exit_code
 
     async def _with_kafka(self) -> None:
-        if not await self._kafka_is_there():
+        if not await topics_are_there(self._settings, self._stop, self.health):
             return
         delivery = Delivery(ingress_producer_conf(self._settings.kafka), asyncio.get_running_loop())
         try:
@@ -110,21 +107,6 @@ class Ingress:
         finally:
             undelivered = await delivery.close(FLUSH_TIMEOUT_S)
             log.info("ingress_stopped", undelivered=undelivered)
-
-    async def _kafka_is_there(self) -> bool:
-        """Wait for Kafka and check the topics; False if the process was asked to stop meanwhile."""
-        deadline_s = steady_s() + self._settings.kafka.startup_timeout_s
-        while not self._stop.is_set():
-            left_s = max(deadline_s - steady_s(), MIN_CHECK_S)
-            try:
-                await asyncio.to_thread(topics.require, self._settings, min(left_s, CHECK_STEP_S))
-            except BrokerUnreachable as exc:
-                if isinstance(exc, BrokerRefused) or steady_s() >= deadline_s:
-                    raise
-                self.health.miss("kafka", str(exc))
-            else:
-                return True
-        return False
 
     async def _warm_up(self, delivery: Delivery) -> None:
         names = [self._settings.topic(name) for name in WRITTEN]

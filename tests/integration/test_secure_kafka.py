@@ -114,7 +114,7 @@ def test_what_is_wrong_is_named(
 
 
 def test_roles_end_when_refused(broker: SecureBroker, password_file: Path, tmp_path: Path) -> None:
-    """Gate, sender and ingress end by themselves with 69 and one line, not with librdkafka's, nor after a minute."""
+    """Every role ends by itself with 69 and one line, not with librdkafka's, nor after a minute."""
     (secret := tmp_path / "secret").write_text("s3cret")
     config = tmp_path / "wapipe.toml"
     number = {"business": "acme", "profile": "v1", "base_url": "http://127.0.0.1:1", "token_file": str(secret)}
@@ -125,7 +125,7 @@ def test_roles_end_when_refused(broker: SecureBroker, password_file: Path, tmp_p
     argv = [*WAPIPE, "--config", str(config)]
     running = {
         role: subprocess.Popen([*argv, role], stderr=subprocess.PIPE, text=True, env=stage.environment(role))
-        for role in ("gate", "sender", "ingress")
+        for role in ("gate", "sender", "ingress", "console")
     }
     try:
         ends = {role: (process.communicate(timeout=WAIT_S)[1], process.returncode) for role, process in running.items()}

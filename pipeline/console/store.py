@@ -178,14 +178,12 @@ class Store:
 
     def _message(self, number: str | None, request_id: str | None, message_id: str | None) -> Message:
         """The row of a message: by its request, else by the id that the API gave it; a new one if there is none."""
+        key = ("m", str(message_id))
+        where: str = "message_id = ?"
+        values: tuple[str | None, ...] = (message_id,)
         if request_id is not None:
-            key, where, values = (
-                ("r", f"{number}\x1f{request_id}"),
-                "request_id = ? AND number IS ?",
-                (request_id, number),
-            )
-        else:
-            key, where, values = ("m", str(message_id)), "message_id = ?", (message_id,)  # type: ignore[assignment]
+            key = ("r", f"{number}\x1f{request_id}")
+            where, values = "request_id = ? AND number IS ?", (request_id, number)
         found = self._by_key.get(key)
         if found is None:
             row = self._db.execute(f"{_SELECT}{where} LIMIT 1", values).fetchone()

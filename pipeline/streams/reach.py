@@ -19,7 +19,13 @@ from pipeline.streams.client_log import shortened
 FIRST_LOOK_S: Final = 0.25
 """How long the first try lasts; each further one twice as long, so that a slow broker gets its answer through."""
 _OUR_CERTIFICATE: Final = ("bad certificate", "certificate required", "unknown ca", "certificate unknown")
-_OTHER_PROTOCOL: Final = ("connecting to a PLAINTEXT broker listener?", "incorrect security.protocol", "wrong version")
+_OTHER_PROTOCOL: Final = (
+    "connecting to a PLAINTEXT broker listener?",
+    "incorrect security.protocol",
+    "wrong version",
+    "SSL connection closed by peer",
+)
+"""What librdkafka calls the same mistake, by how far the handshake came before the connection was closed."""
 
 
 class Client(Protocol):

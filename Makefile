@@ -1,12 +1,13 @@
 # All that a developer needs. Every target makes the virtual environment first, from hashes; a second time it costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration quick doors journeys monitoring browser pictures cluster cluster-tools image bench bench-ingress faults fuzz schemas readme lock jars clean
+.PHONY: help demo test lint types unit integration quick doors journeys monitoring browser pictures cluster cluster-tools image bench bench-plots bench-ingress faults fuzz schemas readme lock jars clean
 
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 # A copy of the lock file that the environment was made from: made anew only when that changes.
 READY := $(VENV)/installed.lock
+FIGURES ?= .wapipe/bench.jsonl
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +62,11 @@ cluster-tools: $(READY) ## Build that: Kubernetes, etcd, kwok, helm, kubeconform
 image: $(READY) jars ## Build the Dockerfile with buildah on Debian, and run what comes out; as root
 	$(PY) -m pytest -m image --durations=0 -rs -s tests/deploy
 
-bench: $(READY) jars ## Measure, and print the figures
-	$(PY) -m tests.bench
+bench: $(READY) jars ## Measure, and print the figures: make bench [WORKLOADS="W2 W9"] [SCALE=0.1]
+	$(PY) -m tests.bench $(WORKLOADS) --scale $(or $(SCALE),1) --out $(FIGURES)
+
+bench-plots: $(READY) ## Draw those figures: make bench-plots [FIGURES=….jsonl] [PLOTS=folder]
+	$(PY) -m tests.bench.plots $(FIGURES) $(or $(PLOTS),.wapipe/plots)
 
 bench-ingress: $(READY) jars ## Measure the ingress: speed, memory, and while it and its broker are killed
 	$(PY) -m tests.bench W11 W11FLAT W11DEATHS

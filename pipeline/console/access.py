@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -90,9 +90,9 @@ class Sessions:
         """Log out."""
         self._by_cookie.pop(cookie or "", None)
 
-    def reveal(self, session: Session, person: str) -> None:
-        """Show a person's number whole for a while."""
-        session.revealed[person] = self._clock() + REVEALED_S
+    def reveal(self, session: Session, ids: Iterable[str]) -> None:
+        """Show a person's ids whole for a while."""
+        session.revealed |= dict.fromkeys(ids, self._clock() + REVEALED_S)
 
     def is_revealed(self, session: Session, person: str | None) -> bool:
         """Whether they see this person's number whole."""

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from pipeline.clock import steady_s, unix_ms, unix_s
+from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
-from pipeline.console.pruning import DAY_MS, prune
-from pipeline.console.rates import Rates
+from pipeline.console.pruning import DAY_MS, forget_tiers, prune
 from pipeline.console.schema import open_writer
-from pipeline.console.store import Store, Taken
-from pipeline.errors import DecodeError
+from pipeline.console.store import Store
+from pipeline.console.taken import Taken
 from pipeline.logs import Repeats
-from pipeline.records.codec import decode_object
 from pipeline.streams.client import reader_conf
 
 log = structlog.get_logger(__name__)
 
-TOPICS: Final = ("outbound-events", "inbound-events", "consent-events", "consent", "dead-letter", "audit-events")
-WHOLE: Final = frozenset({"consent"})
+TOPICS: Final = (
+    "outbound-events", "inbound-events", "consent-events", "consent", "recipient-aliases", "tier-recipients",
+    "dead-letter", "audit-events",
+)  # fmt: skip
+WHOLE: Final = frozenset({"consent", "recipient-aliases"})
 """Read from its beginning, whatever the retention: what holds has no age."""
 BATCH_RECORDS: Final = 2_000
 POLL_S: Final = 0.25
@@ -44,7 +46,6 @@ class Feed:
 
     Args:
         path: Of the read model.
-        rates: Gets what is sent now.
 
     Attributes:
         applied: Records read so far.
@@ -52,8 +53,8 @@ class Feed:
         error: What ended the thread; None: it goes on.
     """
 
-    def __init__(self, settings: Settings, path: Any, rates: Rates) -> None:
-        self._settings, self._rates = settings, rates
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self._settings = settings
         self._db = open_writer(path)
         self._store = Store(self._db)
         self._stop = threading.Event()
@@ -114,23 +115,13 @@ class Feed:
     def _apply(self, messages: list[Any]) -> None:
         if not messages:
             return
-        prefix, now_s = len(self._settings.kafka.topic_prefix), unix_s()
+        prefix = len(self._settings.kafka.topic_prefix)
         taken = [_taken(message, prefix) for message in messages]
         following: dict[tuple[str, int], int] = {}
         for record in taken:
             following[(record.topic, record.partition)] = record.offset + 1
         self._store.apply(taken, following)
         self.applied += len(taken)
-        # What is older than the plots is not looked at again, so a rebuild does not pay for them.
-        for record in taken:
-            if record.topic == "outbound-events" and record.timestamp_ms > (now_s - 300) * 1000:
-                self._rate(record, now_s)
-
-    def _rate(self, record: Taken, now_s: float) -> None:
-        try:
-            self._rates.add(decode_object(record.value), now_s)
-        except DecodeError:
-            return
 
     def _partitions(self, consumer: Consumer) -> set[tuple[str, int]]:
         found = set()
@@ -183,6 +174,7 @@ class Feed:
         console = self._settings.console
         before_ms = unix_ms() - int(console.retention_days * DAY_MS)
         has_more = prune(self._db, before_ms=before_ms, max_bytes=console.max_bytes)
+        forget_tiers(self._db, unix_ms())
         self._store.forget()
         return has_more
 

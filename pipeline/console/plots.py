@@ -12,11 +12,11 @@ _MARGIN: Final = 4
 MAX_POINTS: Final = 300
 
 
-def rate_plot(sent: Sequence[int], limit: float, title: str) -> Markup:
-    """Requests per second as an area, the limit as a line across.
+def rate_plot(sent: Sequence[int], refused: Sequence[int], limit: float, title: str) -> Markup:
+    """Requests per second as an area, refusals as bars on it, the limit as a line across.
 
     Args:
-        sent: Requests in each second, oldest first, the last one now.
+        sent: Requests in each second, oldest first, the last one now; of them `refused`.
         limit: Per second.
         title: For those who cannot see it.
     """
@@ -29,10 +29,11 @@ def rate_plot(sent: Sequence[int], limit: float, title: str) -> Markup:
     points = [f"{index * step:.1f},{y(value):.1f}" for index, value in enumerate(sent)]
     area = f"M0,{HEIGHT} L{' L'.join(points)} L{WIDTH},{HEIGHT} Z" if points else ""
     line = f"M{' L'.join(points)}" if points else ""
+    bars = " ".join(f"M{index * step:.1f},{HEIGHT} V{y(count):.1f}" for index, count in enumerate(refused) if count)
     limit_y = y(limit)
     return _svg(
         title,
-        f'<path class="area" d="{area}"/><path class="line" d="{line}"/>'
+        f'<path class="area" d="{area}"/><path class="line" d="{line}"/><path class="refused" d="{bars}"/>'
         f'<line class="limit" x1="0" x2="{WIDTH}" y1="{limit_y:.1f}" y2="{limit_y:.1f}"/>',
     )
 

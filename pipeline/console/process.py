@@ -1,29 +1,32 @@
-"""One console: a feed that keeps the read model, a follower of `account-state`, and the pages; until it is stopped."""
+"""One console: a feed that keeps the read model, followers of what is shown as it is now, the pages; until stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from pipeline.clock import steady_s
+from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
+from pipeline.console import people
 from pipeline.console.access import Attempts, Doors, Sessions
 from pipeline.console.app import app_of
 from pipeline.console.feed import Feed
 from pipeline.console.files import open_file
 from pipeline.console.query import Reading
-from pipeline.console.rates import Rates
+from pipeline.console.rates import SECONDS, Rates
+from pipeline.console.rates import TOPIC as LEDGER
 from pipeline.console.states import States
 from pipeline.console.web import Parts
 from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
 from pipeline.health import Health, listen
 from pipeline.metrics import Metrics
-from pipeline.operations.numbers import backlogs
+from pipeline.operations.numbers import ACCOUNT, backlogs
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
@@ -31,7 +34,9 @@ from pipeline.streams.start import topics_are_there
 
 log = structlog.get_logger(__name__)
 
+LATE = {ACCOUNT: "holds and halts", LEDGER: "rates and tokens"}
 WATCH_EVERY_S = 2.0
+TIERS_EVERY_S = 10.0
 STALE_S = 10.0
 SHUTDOWN_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 3.0
@@ -80,16 +85,23 @@ class Console:
 
     async def _serve(self, path: Path, health_port: int | None) -> int:
         loop, kafka = asyncio.get_running_loop(), self._settings.kafka
-        rates, states, reading = Rates(), States(), Reading(path)
-        feed = Feed(self._settings, path, rates)
-        follower = Follower(kafka, self._settings.topic("account-state"), states.apply, loop)
+        rates, states, reading = Rates(self._settings), States(), Reading(path)
+        feed = Feed(self._settings, path)
+        followers = {
+            ACCOUNT: Follower(kafka, self._settings.topic(ACCOUNT), states.apply, loop),
+            LEDGER: Follower(kafka, self._settings.topic(LEDGER), rates.apply, loop, unix_ms() - SECONDS * 1000),
+        }
         delivery = Delivery(producer_conf(kafka), loop)
         sessions = Sessions(self._settings.console.session_h * 3600)
         parts = Parts(self._settings, self._doors, sessions, Attempts(), feed, rates, states, reading, delivery)
         runner = web.AppRunner(app_of(parts), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         feed.start()
-        follower.start()
-        watching = asyncio.create_task(self._watch(parts, follower), name="watch")
+        for follower in followers.values():
+            follower.start()
+        tasks = [
+            asyncio.create_task(self._watch(parts, followers), name="watch"),
+            asyncio.create_task(_count_tiers(parts), name="tiers"),
+        ]
         try:
             console = self._settings.console
             port = await listen(runner, console.host, console.port, "console")
@@ -104,17 +116,18 @@ class Console:
             return EXIT_CRASHED if feed.error is not None else EXIT_DONE
         finally:
             parts.draining.set()
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watching
+                await asyncio.gather(*tasks)
             await runner.cleanup()
-            await follower.stop()
+            await asyncio.gather(*(follower.stop() for follower in followers.values()))
             await asyncio.to_thread(feed.stop)
             reading.close()
             await delivery.close(CLOSE_TIMEOUT_S)
             log.info("console_stopped")
 
-    async def _watch(self, parts: Parts, follower: Follower) -> None:
+    async def _watch(self, parts: Parts, followers: Mapping[str, Follower]) -> None:
         """Ask for what waits in the lanes, and see whether what we show is true now."""
         while True:  # ends by cancellation
             try:
@@ -124,8 +137,17 @@ class Console:
                 parts.problem = str(exc)
             if parts.feed.error is not None:
                 self.health.miss("read_model", f"stands still: {parts.feed.error}")
-            elif parts.feed.behind is not None and follower.caught_up.is_set():
+            elif parts.feed.behind is not None and followers[ACCOUNT].caught_up.is_set():
                 self.health.meet("read_model")
-            if parts.problem is None and follower.lag_s(steady_s()) > STALE_S and follower.caught_up.is_set():
-                parts.problem = "account-state is not heard of: holds and halts may be shown late"
+            for topic, follower in followers.items():
+                is_late = follower.caught_up.is_set() and follower.lag_s(steady_s()) > STALE_S
+                if parts.problem is None and (is_late or follower.error is not None):
+                    parts.problem = f"{topic} is not heard of: {LATE[topic]} may be shown late"
             await asyncio.sleep(WATCH_EVERY_S)
+
+
+async def _count_tiers(parts: Parts) -> None:
+    """Count whom each portfolio has written to: too much to do for every look at the page."""
+    while True:  # ends by cancellation
+        parts.tiers_used = await parts.reading.run(people.tiers_used, unix_ms())
+        await asyncio.sleep(TIERS_EVERY_S)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from pipeline.records.tier import COUNTED_MS
+
 DAY_MS: Final = 86_400_000
 CHUNK: Final = 2_000
 FREED_PAGES: Final = 4_000
@@ -50,3 +52,8 @@ def prune(connection: sqlite3.Connection, *, before_ms: int, max_bytes: int) -> 
     connection.execute("COMMIT")
     connection.execute(f"PRAGMA incremental_vacuum({FREED_PAGES})").fetchall()
     return has_more
+
+
+def forget_tiers(connection: sqlite3.Connection, now_ms: int) -> None:
+    """Delete people who do not count for a tier any more."""
+    connection.execute("DELETE FROM tier_people WHERE at_ms <= ?", (now_ms - COUNTED_MS,))

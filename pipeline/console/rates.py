@@ -1,56 +1,84 @@
-"""How fast each number sends now, second by second, by the events that the feed reads. Written there, read by pages."""
+"""How fast each number sends, second by second, and what its buckets hold: by the ledgers of its lanes.
+
+Touched on the loop. `send-ledger` is read from five minutes ago on, so a restart finds the plots as they were.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any, Final
 
-from pipeline.clock import parse_rfc3339_ms
+from pipeline.config import Settings
+from pipeline.errors import DecodeError
+from pipeline.operations.arrivals import limit_of
+from pipeline.records.codec import decode_object
+from pipeline.throttle.bucket import Bucket, Limit
 
+TOPIC: Final = "send-ledger"
 SECONDS: Final = 300
-_SENT: Final = frozenset({"accepted", "failed", "deferred"})
+_REFUSALS: Final = frozenset({"throttled", "overloaded"})
 
 
 class Rates:
-    """Requests to the API per number and second of the last five minutes."""
+    """Requests to the API, and refusals of it, per number and second of the last five minutes.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sent: dict[str, dict[int, int]] = {}
-
-    def add(self, event: Mapping[str, Any], now_s: float) -> None:
-        """Take an outbound-event in: one that an answer of the API stands behind counts."""
-        if event.get("type") not in _SENT or event.get("http_status") is None:
-            return
-        try:
-            second = parse_rfc3339_ms(str(event.get("at"))) // 1000
-        except ValueError:
-            return
-        if not now_s - SECONDS < second <= now_s + 1:
-            return
-        with self._lock:
-            seconds = self._sent.setdefault(str(event.get("number")), {})
-            seconds[second] = seconds.get(second, 0) + 1
-            if len(seconds) > SECONDS + 60:
-                for old in [one for one in seconds if one <= now_s - SECONDS]:
-                    del seconds[old]
-
-    def last(self, number: str, now_s: float, seconds: int = SECONDS) -> list[int]:
-        """Requests in each of the last whole seconds, oldest first."""
-        end = int(now_s)
-        with self._lock:
-            known = self._sent.get(number, {})
-            return [known.get(second, 0) for second in range(end - seconds, end)]
-
-
-def tokens_left(sent: list[int], rate_per_s: float, burst: float) -> float:
-    """What a bucket holds that was full at first and served these seconds; an estimate, as it is not the bucket itself.
-
-    Args:
-        sent: Requests per second, oldest first.
+    Buckets are full at first, which five minutes put right. What a sender learned of a lower limit, and messages that
+    come in and count (`count_inbound`), are not seen here.
     """
-    tokens = burst
-    for count in sent:
-        tokens = max(0.0, min(burst, tokens + rate_per_s) - count)
-    return tokens
+
+    def __init__(self, settings: Settings) -> None:
+        self._owners = {partition: number for partition, (number, _) in settings.lanes().items()}
+        self._buckets: dict[str, dict[int, Bucket]] = {number: {} for number in settings.numbers}
+        for partition, number in self._owners.items():
+            limit = Limit(*limit_of(settings, number)).shared(len(settings.numbers[number].partitions or [0]))
+            self._buckets[number][partition] = Bucket(limit, tokens=limit.burst, now_s=0.0)
+        self._sent: dict[str, Counter[int]] = {number: Counter() for number in settings.numbers}
+        self._refused: dict[str, Counter[int]] = {number: Counter() for number in settings.numbers}
+
+    def apply(self, batch: list[Any]) -> None:
+        """Take Kafka messages of `send-ledger` in; what cannot be read is passed over."""
+        for message in batch:
+            number = self._owners.get(message.partition())
+            try:
+                record = decode_object(message.value())
+            except DecodeError:
+                continue
+            if number is not None:
+                self._take(number, message.partition(), record, message.timestamp()[1])
+
+    def _take(self, number: str, partition: int, record: dict[str, Any], at_ms: int) -> None:
+        if record.get("kind") == "attempt":
+            self._buckets[number][partition].charge(1, at_ms / 1000)
+            counts = self._sent[number]
+        elif record.get("kind") == "returned" and record.get("reason") in _REFUSALS:
+            counts = self._refused[number]
+        else:
+            return
+        counts[at_ms // 1000] += 1
+        if len(counts) > SECONDS + 60:
+            for old in sorted(counts)[: len(counts) - SECONDS]:
+                del counts[old]
+
+    def sent(self, number: str, now_s: float, seconds: int = SECONDS) -> list[int]:
+        """Requests in each of the last whole seconds, oldest first."""
+        return _last(self._sent[number], now_s, seconds)
+
+    def refused(self, number: str, now_s: float, seconds: int = SECONDS) -> list[int]:
+        """Answers 429 and 503 in each of the last whole seconds, oldest first."""
+        return _last(self._refused[number], now_s, seconds)
+
+    def tokens(self, number: str, limit: Limit, now_s: float) -> float:
+        """What the number's buckets hold together.
+
+        Args:
+            limit: Of the whole number, as it is now: Meta may have raised it.
+        """
+        buckets = self._buckets[number].values()
+        for bucket in buckets:
+            bucket.set_limit(limit.shared(len(buckets)), now_s)
+        return max(0.0, sum(bucket.tokens(now_s) for bucket in buckets))
+
+
+def _last(counts: Counter[int], now_s: float, seconds: int) -> list[int]:
+    end = int(now_s)
+    return [counts[second] for second in range(end - seconds, end)]

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised with every change of the tables: a file of another version is made anew from Kafka."""
 WRITER_CACHE_KIB: Final = 65_536
 READER_CACHE_KIB: Final = 8_192
@@ -44,6 +44,13 @@ CREATE TABLE campaign_counts (
 CREATE TABLE campaign_minutes (
     campaign TEXT, minute INTEGER, what TEXT, count INTEGER NOT NULL, PRIMARY KEY (campaign, minute, what)
 ) WITHOUT ROWID;
+
+CREATE TABLE aliases (id TEXT PRIMARY KEY, recipient TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX alias_by_recipient ON aliases (recipient);
+CREATE TABLE tier_people (
+    portfolio TEXT, person TEXT, at_ms INTEGER NOT NULL, PRIMARY KEY (portfolio, person)
+) WITHOUT ROWID;
+CREATE INDEX tier_people_by_time ON tier_people (at_ms, portfolio);
 
 CREATE TABLE consents (person TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE consent_events (

@@ -12,21 +12,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
-from pipeline.clock import parse_rfc3339_ms
+from pipeline.console import facts
 from pipeline.console.fold import Message, counts_of, fold_outbound, fold_status
+from pipeline.console.taken import Taken, moment_of, text_of, uid_of
 from pipeline.errors import DecodeError
 from pipeline.records.canonical import canonical
-from pipeline.records.codec import decode_object, stable_id
+from pipeline.records.codec import decode_object
 
 REMEMBERED_MESSAGES: Final = 20_000
 """Messages whose row is kept in memory from batch to batch: most events are of messages that were just told of."""
 MINUTE_MS: Final = 60_000
-MAX_VALUE_BYTES: Final = 65_536
-"""Of a dead letter's bytes; the whole stays on Kafka."""
 # What the message's own row knows, or what nobody looks for here, is not kept a second time with each event.
 _OF_THE_ROW: Final = frozenset({
     "event_id", "request_id", "number", "recipient", "business", "category", "purpose", "priority", "campaign",
@@ -50,23 +49,6 @@ _ADD_CAMPAIGN: Final = (
     " SET first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)"
 )
 _ADD_POSITION: Final = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)"
-
-
-class Taken(NamedTuple):
-    """A record as it came from Kafka; `topic` is its name without the prefix."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Any
-
-    @property
-    def place(self) -> str:
-        """`topic[partition]@offset`."""
-        return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 class Store:
@@ -126,11 +108,9 @@ class Store:
         self._db.execute("COMMIT")
 
     def _take(self, record: Taken) -> None:
-        if record.topic == "dead-letter":
-            self._dead_letter(record)
-            return
-        if record.topic == "consent":
-            self._consent(record)
+        take = facts.OF_RECORDS.get(record.topic)
+        if take is not None:
+            take(self._db, record)
             return
         try:
             event = decode_object(record.value)
@@ -138,35 +118,38 @@ class Store:
             return  # not of ours: readers pass over what they cannot read
         if record.topic == "outbound-events":
             self._outbound(record, event)
-        elif record.topic == "inbound-events":
-            self._inbound(record, event)
-        elif record.topic == "consent-events":
-            self._consent_event(record, event)
-        elif record.topic == "audit-events":
-            self._act(record, event)
+        elif record.topic == "inbound-events" and event.get("type") == "status":
+            self._status(record, event)
+        elif record.topic in facts.OF_EVENTS:
+            facts.OF_EVENTS[record.topic](self._db, record, event)
 
     # -- messages ------------------------------------------------------------------------------------------------------
     def _outbound(self, record: Taken, event: dict[str, Any]) -> None:
-        number, request_id, message_id = _text(event, "number"), _text(event, "request_id"), _text(event, "message_id")
+        number, request_id, message_id = (
+            text_of(event, "number"),
+            text_of(event, "request_id"),
+            text_of(event, "message_id"),
+        )
         if request_id is None and message_id is None:
             return
-        at_ms = record.timestamp_ms if event.get("type") == "undelivered" else _moment(event.get("at"), record)
+        at_ms = record.timestamp_ms if event.get("type") == "undelivered" else moment_of(event.get("at"), record)
         message = self._message(number, request_id, message_id)
         if not self._keep(message, record, event, at_ms, "outbound"):
             return
         before = counts_of(message) if message.campaign is not None else frozenset()
-        recipient = _text(event, "recipient")
+        recipient = text_of(event, "recipient")
         fold_outbound(message, event, at_ms, None if recipient is None else canonical(recipient.lstrip("+")))
         self._count(message, before, at_ms)
         if message_id is not None and request_id is not None:
             self._by_key[("m", message_id)] = self._adopt(message, message_id)
 
-    def _inbound(self, record: Taken, event: dict[str, Any]) -> None:
-        at_ms = _moment(event.get("received_at"), record)
-        if event.get("type") != "status":
-            self._heard(record, event, at_ms)
-            return
-        number, request_id, message_id = _text(event, "number"), _text(event, "request_id"), _text(event, "message_id")
+    def _status(self, record: Taken, event: dict[str, Any]) -> None:
+        at_ms = moment_of(event.get("received_at"), record)
+        number, request_id, message_id = (
+            text_of(event, "number"),
+            text_of(event, "request_id"),
+            text_of(event, "message_id"),
+        )
         if request_id is None and message_id is None:
             return
         message = self._message(number, request_id, message_id)
@@ -203,7 +186,7 @@ class Store:
     def _keep(self, message: Message, record: Taken, event: Mapping[str, Any], at_ms: int, origin: str) -> bool:
         """Keep an event; False if it was there."""
         kept = {name: value for name, value in event.items() if value not in (None, [], {}) and name not in _OF_THE_ROW}
-        row = (message.id, _uid(event, record), at_ms, origin, record.place, orjson.dumps(kept))
+        row = (message.id, uid_of(event, record), at_ms, origin, record.place, orjson.dumps(kept))
         is_new = self._db.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)", row).rowcount > 0
         if is_new and message.id not in self._new:
             self._dirty[message.id] = message
@@ -253,70 +236,3 @@ class Store:
         self._db.executemany(_ADD_CAMPAIGN, ((name, *times) for name, times in self._campaigns.items()))
         for pending in (self._new, self._dirty, self._counts, self._minutes, self._campaigns):
             pending.clear()
-
-    # -- people and the rest -------------------------------------------------------------------------------------------
-    def _heard(self, record: Taken, event: Mapping[str, Any], at_ms: int) -> None:
-        """What a person wrote: that they did, not what."""
-        person = _text(event, "recipient")
-        if event.get("type") not in ("message", "preference", "call") or person is None:
-            return
-        body = {name: event.get(name) for name in ("type", "number", "message_id", "at")}
-        row = (canonical(person), _uid(event, record), at_ms, record.place, orjson.dumps(body))
-        self._db.execute("INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)", row)
-
-    def _consent(self, record: Taken) -> None:
-        person = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            self._db.execute("DELETE FROM consents WHERE person = ?", (person,))
-        else:
-            self._db.execute("INSERT OR REPLACE INTO consents VALUES (?, ?)", (person, record.value))
-
-    def _consent_event(self, record: Taken, event: Mapping[str, Any]) -> None:
-        person = (record.key or b"").decode(errors="replace")
-        evidence = event.get("evidence")
-        by_person = isinstance(evidence, dict) and evidence.get("actor") == "user"
-        is_opt_out = event.get("action") == "revoke" and event.get("result") == "applied" and by_person
-        row = (person, _uid(event, record), record.timestamp_ms, is_opt_out, record.value)
-        self._db.execute("INSERT OR IGNORE INTO consent_events VALUES (?, ?, ?, ?, ?)", row)
-
-    def _dead_letter(self, record: Taken) -> None:
-        headers = {
-            name: (value or b"").decode(errors="replace")
-            for name, value in record.headers or ()
-            if isinstance(name, str)
-        }
-        value = record.value or b""
-        told = (headers.get(f"errors.{name}", "") for name in ("topic", "stage", "code", "message"))
-        row = (
-            record.partition, record.offset, record.timestamp_ms, *told, len(value), record.key,
-            value[:MAX_VALUE_BYTES], orjson.dumps(headers),
-        )  # fmt: skip
-        self._db.execute("INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-
-    def _act(self, record: Taken, event: Mapping[str, Any]) -> None:
-        uid, at_ms = _text(event, "event_id") or record.place, _moment(event.get("at"), record)
-        row = (uid, at_ms, str(event.get("target")), str(event.get("action")), record.value)
-        self._db.execute("INSERT OR IGNORE INTO acts VALUES (?, ?, ?, ?, ?)", row)
-
-
-def _uid(event: Mapping[str, Any], record: Taken) -> bytes:
-    """16 bytes that are the same whenever the same event is read."""
-    event_id = _text(event, "event_id") or record.place
-    try:
-        known = bytes.fromhex(event_id)
-    except ValueError:
-        known = b""
-    return known if len(known) == 16 else bytes.fromhex(stable_id(event_id))
-
-
-def _text(event: Mapping[str, Any], name: str) -> str | None:
-    value = event.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _moment(value: object, record: Taken) -> int:
-    """A time of ours; the broker's stands in for one that cannot be read."""
-    try:
-        return parse_rfc3339_ms(str(value))
-    except ValueError:
-        return record.timestamp_ms

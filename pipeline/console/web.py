@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.clock import unix_ms
 from pipeline.config import Settings
+from pipeline.console import people, query
 from pipeline.console.access import Attempts, Doors, Session, Sessions
 from pipeline.console.feed import Feed
 from pipeline.console.query import Reading
@@ -21,6 +22,7 @@ from pipeline.console.states import States
 from pipeline.console.words import FILTERS, hidden
 from pipeline.errors import PipelineError, WrongRequest
 from pipeline.operations.acts import Act, Actor
+from pipeline.operations.people import Person
 from pipeline.operations.writing import write_act
 from pipeline.streams.delivery import Delivery
 
@@ -38,7 +40,8 @@ class Parts:
     """All that the pages use.
 
     Attributes:
-        backlogs: Records that wait, by number and lane topic; renewed by `watch.py`.
+        backlogs: Records that wait, by number and lane topic; renewed every two seconds.
+        tiers_used: People that each portfolio has written to in a tier's day; renewed every ten.
         problem: Why Kafka cannot be asked now; None: it can.
         streams: Live streams that are open.
         draining: Set when the role is asked to stop.
@@ -54,6 +57,7 @@ class Parts:
     reading: Reading
     delivery: Delivery
     backlogs: dict[str, dict[str, int]] = field(default_factory=dict)
+    tiers_used: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
     streams: int = 0
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,6 +124,30 @@ def query_text(request: web.Request, name: str) -> str:
     if len(text) > MAX_QUERY_CHARS:
         raise web.HTTPBadRequest(text=f"{name}: at most {MAX_QUERY_CHARS} characters")
     return text
+
+
+class Asked(NamedTuple):
+    """A person that a page or a form is about.
+
+    Attributes:
+        person: None: what was given names nobody.
+        ref: What was given, for links and forms about the same person: what was typed, or a message to them. Nothing
+            else, as whoever sees numbers without their middle must not find them whole in a link.
+    """
+
+    person: Person | None
+    ref: Mapping[str, str]
+
+
+async def person_asked(parts: Parts, given: Mapping[str, Any]) -> Asked:
+    """Whom an address or a form means: by `q`, a number or user id, or by `of`, the row of a message to them."""
+    row, text = str(given.get("of", "")), str(given.get("q", "")).strip()
+    if row.isascii() and row.isdigit() and len(row) < 19:
+        message = await parts.reading.run(query.message_of, int(row))
+        found = message.person if message is not None else None
+        person = await parts.reading.run(people.find, found) if found is not None else None
+        return Asked(person, {"of": row})
+    return Asked(await parts.reading.run(people.find, text) if text else None, {"q": text})
 
 
 def actor_of(request: web.Request) -> Actor:

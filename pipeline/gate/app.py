@@ -32,8 +32,7 @@ from pipeline.gate.requests import INBOUND, UPDATES, RequestJudge
 from pipeline.gate.settling import Settling
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.telling import EVENTS
-from pipeline.gate.tiers import COUNTED_MS, Tiers
-from pipeline.gate.tiers import TOPIC as TIERS
+from pipeline.gate.tiers import Tiers
 from pipeline.gate.updates import CONSENT_EVENTS, UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
@@ -44,6 +43,8 @@ from pipeline.records.alias import is_alias
 from pipeline.records.consent_rule import is_consent
 from pipeline.records.layout import KEY as LAYOUT
 from pipeline.records.layout import Layout, parse_layout
+from pipeline.records.tier import COUNTED_MS
+from pipeline.records.tier import TOPIC as TIERS
 from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower

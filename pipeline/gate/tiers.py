@@ -12,7 +12,6 @@ ends unsent frees nothing before that. Touched on the gate's loop only.
 from __future__ import annotations
 
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
@@ -29,31 +28,13 @@ from pipeline.gate.state import AccountFacts
 from pipeline.logs import Repeats
 from pipeline.metrics import Metrics
 from pipeline.records.codec import decode_object, encode
+from pipeline.records.tier import COUNTED_MS, REFRESH_MS, SCHEMA, TOPIC, newest_people, portfolios_of, sources_of
 from pipeline.streams.partition import partition_of
 
 log = structlog.get_logger(__name__)
 
-TOPIC: Final = "tier-recipients"
-SCHEMA: Final = "tier-recipient/1"
-DAY_MS: Final = 24 * 3_600_000
-REFRESH_MS: Final = 10 * 60_000
-"""Who was counted less than this ago is not counted anew: one record per person and ten minutes, not per message."""
-LANE_MS: Final = 20 * 60_000
-"""What a message may wait in its lane and still be counted 24 h from its POST: the largest tier, 100,000, at 80/s."""
-COUNTED_MS: Final = DAY_MS + REFRESH_MS + LANE_MS
 PEOPLE_MAX: Final = 500_000
 """About 100 MB; five portfolios of the largest tier. Whoever comes on top is not counted, and that is logged."""
-
-_TIER: Final = re.compile(r"TIER_(\d{1,9})(K?)", re.ASCII)
-_UNLIMITED: Final = "TIER_UNLIMITED"
-
-
-def people_of(tier: str | None) -> float | None:
-    """How many people a tier allows in 24 h: `TIER_250`, `TIER_2K`, infinite for `TIER_UNLIMITED`; None: unknown."""
-    if tier == _UNLIMITED:
-        return math.inf
-    found = _TIER.fullmatch(tier) if tier is not None else None
-    return int(found[1]) * (1000 if found[2] else 1) if found is not None else None
 
 
 def share_of(people: float, part: float, partition: int, partitions: int) -> int:
@@ -82,12 +63,7 @@ class Tiers:
         self._part = settings.policy.tier_share
         self._partitions = partitions
         self._account = account
-        self._portfolios = {name: one.portfolio or one.account or name for name, one in settings.numbers.items()}
-        self._sources: dict[str, list[tuple[str, str]]] = {}
-        for number, one in settings.numbers.items():
-            told = (f"number:{number}/limits", "tier_at"), (f"number:{number}/preflight", "at")
-            sources = self._sources.setdefault(self._portfolios[number], [])
-            sources += [*told, (f"account:{one.account}/capability", "at")]
+        self._portfolios, self._sources = portfolios_of(settings), sources_of(settings)
         self._tiers: dict[str, float | None] = dict.fromkeys(self._sources)
         self._as_of = -1
         self._rings: dict[tuple[str, int], OrderedDict[str, int]] = {}
@@ -116,19 +92,9 @@ class Tiers:
     def _people_of(self, portfolio: str) -> float | None:
         if self._as_of != self._account.changes:
             self._as_of = self._account.changes
-            for name in self._sources:
-                self._tiers[name] = self._newest(name)
+            for name, sources in self._sources.items():
+                self._tiers[name] = newest_people(sources, self._account.get)
         return self._tiers.get(portfolio)
-
-    def _newest(self, portfolio: str) -> float | None:
-        """The tier by whatever was told last of one of the portfolio's numbers or accounts: it is the same for all."""
-        told = []
-        for key, at in self._sources[portfolio]:
-            value = self._account.get(key)
-            people = people_of(value.get("tier")) if value is not None and isinstance(value.get("tier"), str) else None
-            if value is not None and people is not None:
-                told.append((str(value.get(at)), people))
-        return max(told)[1] if told else None
 
     # -- who was written to ------------------------------------------------------------------------------------------
     def held_until_ms(self, number: str, recipient: str, partition: int, now_ms: int) -> int | None:

@@ -21,7 +21,8 @@ from pipeline.clock import rfc3339, unix_ms
 from pipeline.console.feed import BATCH_RECORDS
 from pipeline.console.files import open_file
 from pipeline.console.schema import open_writer
-from pipeline.console.store import Store, Taken
+from pipeline.console.store import Store
+from pipeline.console.taken import Taken
 from tests.bench.measure import peak_mib, percentile, rss_mib
 from tests.support.console import event, status
 from tests.support.console_page import Page

@@ -120,7 +120,7 @@ def test_what_is_paused_stays_until_it_is_resumed(world: World, page: Page) -> N
 def test_a_revoke_ends_what_goes_to_a_person(world: World, page: Page) -> None:
     """After a revoke at the page the next message is rejected, and its way tells why; the revoke is audited."""
     [person] = people(1, 1)
-    form = {"person": person, "business": "acme", "category": "*", "reason": "they called"}
+    form = {"q": person, "business": "acme", "category": "*", "reason": "they called"}
     assert "nothing of that goes to them" in page.post("/consent/revoke", form)
     world.until(lambda: ">revoked<" in page.get(f"/consent?q={person}"), "it is merged", TIMEOUT_S)
     late = campaign(1, [NUMBER], [person], Ids("late"))

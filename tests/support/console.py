@@ -28,7 +28,8 @@ from pipeline.console.query import Reading
 from pipeline.console.rates import Rates
 from pipeline.console.schema import open_writer
 from pipeline.console.states import States
-from pipeline.console.store import Store, Taken
+from pipeline.console.store import Store
+from pipeline.console.taken import Taken
 from pipeline.console.web import Parts
 from pipeline.records.outbound import outbound_event
 from pipeline.streams.client import producer_conf
@@ -171,9 +172,17 @@ async def stand(folder: Path, **console: Any) -> AsyncIterator[Stand]:
     delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
     sessions = Sessions(settings.console.session_h * 3600)
     with closing(writer):
-        feed = Feed(settings, path, Rates())
+        feed = Feed(settings, path)
         parts = Parts(
-            settings, Doors(settings, folder), sessions, Attempts(), feed, Rates(), States(), Reading(path), delivery
+            settings,
+            Doors(settings, folder),
+            sessions,
+            Attempts(),
+            feed,
+            Rates(settings),
+            States(),
+            Reading(path),
+            delivery,
         )
         runner = web.AppRunner(app_of(parts), access_log=None, shutdown_timeout=1)
         await runner.setup()

@@ -9,7 +9,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from pipeline.clock import unix_ms
-from pipeline.console import query
+from pipeline.console import funnels, query
 from pipeline.console.fold import FUNNEL
 from pipeline.console.plots import stages_plot
 from pipeline.console.web import actor_of, back, failed, fragment, page, parts_of, perform, query_text, reason_of
@@ -34,11 +34,11 @@ async def list_fragments(request: web.Request) -> dict[str, str]:
 
 async def _list(request: web.Request) -> str:
     parts = parts_of(request)
-    funnels = await parts.reading.run(query.campaigns)
+    found = await parts.reading.run(funnels.campaigns)
     said = campaign_states(parts.states.known)
-    silent = sorted(said.keys() - {funnel.name for funnel in funnels})
-    rows = [(funnel, state_of(said.get(funnel.name))) for funnel in funnels]
-    rows += [(query.Funnel(name, 0, 0), state_of(said[name])) for name in silent]
+    silent = sorted(said.keys() - {funnel.name for funnel in found})
+    rows = [(funnel, state_of(said.get(funnel.name))) for funnel in found]
+    rows += [(funnels.Funnel(name, 0, 0), state_of(said[name])) for name in silent]
     return fragment(request, "parts/campaigns.html", rows=rows, stages=FUNNEL, styles=STYLES)
 
 
@@ -47,7 +47,7 @@ async def campaign(request: web.Request) -> web.Response:
     parts, name = parts_of(request), query_text(request, "name")
     said = campaign_states(parts.states.known).get(name)
     live = await _detail(request, name)
-    acts = await parts.reading.run(lambda db: query.acts(db, target=f"campaign:{name}"))
+    acts = await parts.reading.run(lambda db: query.acts(db, targets=[f"campaign:{name}"]))
     if live is None and said is None:
         raise web.HTTPNotFound(text="no message of such a campaign was heard of")
     return page(
@@ -64,10 +64,10 @@ async def fragments(request: web.Request) -> dict[str, str]:
 
 async def _detail(request: web.Request, name: str) -> str | None:
     parts = parts_of(request)
-    funnel = await parts.reading.run(query.campaign, name)
+    funnel = await parts.reading.run(funnels.campaign, name)
     if funnel is None:
         return None
-    minutes = await parts.reading.run(query.minutes, name)
+    minutes = await parts.reading.run(funnels.minutes, name)
     plot = stages_plot({stage: minutes.get(stage, {}) for stage in FUNNEL}, f"messages of {name} per minute, by stage")
     return fragment(
         request, "parts/campaign.html", funnel=funnel, stages=FUNNEL, ends=ENDS, reasons=REASONS, plot=plot,

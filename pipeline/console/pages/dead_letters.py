@@ -40,7 +40,7 @@ async def dead_letter(request: web.Request) -> web.Response:
     """`GET /dead-letters/{partition}/{offset}`; what stands in the way of a replay is tried, and nothing written."""
     parts, found = parts_of(request), await _found(request)
     place = _place(found)
-    acts = await parts.reading.run(lambda db: query.acts(db, target=place.target))
+    acts = await parts.reading.run(lambda db: query.acts(db, targets=[place.target]))
     obstacle = await _obstacle(parts, place, may_duplicate=found["code"] == UNKNOWN)
     return page(
         request, "dead_letter.html", letter=found, text=_as_text(found["value"]), dump=_dump(found["value"]), acts=acts,

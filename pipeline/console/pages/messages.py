@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 from markupsafe import Markup
 
 from pipeline.clock import unix_ms
-from pipeline.console import query
+from pipeline.console import people, query
 from pipeline.console.fold import Message
 from pipeline.console.web import (
     SESSION,
@@ -19,6 +20,7 @@ from pipeline.console.web import (
     page,
     parts_of,
     perform,
+    person_asked,
     query_text,
     reason_of,
 )
@@ -35,16 +37,20 @@ STYLES = {
 
 
 async def messages(request: web.Request) -> web.Response:
-    """`GET /messages?q=`: what a search finds; without one, what was heard of last."""
+    """`GET /messages?q=`, or `?of=` a message: what a search finds, or all to that person; else the newest."""
     parts, text = parts_of(request), query_text(request, "q")
-    if text:
+    person, ref = await person_asked(parts, request.query) if "of" in request.query else (None, {"q": text})
+    if person is not None:
+        hits = await parts.reading.run(query.to_person, person)
+    elif text:
         hits = await parts.reading.run(query.search, text)
-        heard = await parts.reading.run(query.heard, hits.person) if hits.person is not None else []
     else:
-        hits, heard = query.Hits(None, await parts.reading.run(query.recent)), []
+        hits = query.Hits(None, await parts.reading.run(query.recent))
+    heard = await parts.reading.run(people.heard, hits.person) if hits.person is not None else []
     return page(
-        request, "messages.html", q=text, hits=hits, heard=heard, styles=STYLES, reasons=REASONS, most=query.MAX_FOUND
-    )
+        request, "messages.html", q=text, ref=ref, hits=hits, heard=heard, styles=STYLES, most=query.MAX_FOUND,
+        is_search=bool(text) or person is not None,
+    )  # fmt: skip
 
 
 async def message(request: web.Request) -> web.Response:
@@ -94,20 +100,17 @@ def _shown(step: Step, first_ms: int) -> dict[str, Any]:
 async def reveal(request: web.Request) -> web.Response:
     """`POST /reveal`: show a person's number whole for a while; who asked, and why, is kept."""
     parts, form = parts_of(request), await request.post()
-    person, to = query.person_of(str(form.get("person", ""))), _back_to(str(form.get("to", "")))
+    person, ref = await person_asked(parts, form)
+    to = f"/messages/{ref['of']}" if form.get("to") == "message" and "of" in ref else f"/consent?{urlencode(ref)}"
     if person is None:
         raise web.HTTPBadRequest(text="person: no number")
     try:
         made = audited(
-            actor_of(request), "reveal", f"recipient:{person}", reason=reason_of(form), before=None, after=None,
+            actor_of(request), "reveal", f"recipient:{person.key}", reason=reason_of(form), before=None, after=None,
             records=(),
         )  # fmt: skip
         await perform(request, made, "the number is shown for 15 minutes; that you asked is kept", "")
     except PipelineError as exc:
         raise failed(request, exc, to) from exc
-    parts.sessions.reveal(request[SESSION], person)
+    parts.sessions.reveal(request[SESSION], person.ids)
     raise back(to)
-
-
-def _back_to(row: str) -> str:
-    return f"/messages/{row}" if row.isascii() and row.isdigit() else "/consent"

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from markupsafe import Markup
 
-from pipeline.clock import parse_rfc3339_ms, unix_ms, unix_s
+from pipeline.clock import parse_rfc3339_ms, unix_ms
 from pipeline.console import query
 from pipeline.console.plots import rate_plot
-from pipeline.console.rates import tokens_left
 from pipeline.console.web import Parts, actor_of, back, failed, fragment, page, parts_of, perform, reason_of
 from pipeline.errors import PipelineError
-from pipeline.operations.account import preflight_stops
+from pipeline.operations.arrivals import limit_of
 from pipeline.operations.numbers import Standing, pause_key, pause_number, standing
-from pipeline.operations.overrides import override_key, override_of
 from pipeline.records.request import PRIORITIES
+from pipeline.records.tier import newest_people, portfolios_of, sources_of
 from pipeline.streams.topics import DELAYED, READY
-from pipeline.whatsapp.profiles import default_limit
+from pipeline.throttle.bucket import Limit
 
 NOW_SECONDS: Final = 5
 DAY_MS: Final = 86_400_000
 UPGRADED_PER_S: Final = 1_000.0
 STANDARD_PER_S: Final = 80.0
+
+
+class Tier(NamedTuple):
+    """A portfolio's messaging tier.
+
+    Attributes:
+        portfolio: As the settings call it; numbers of one share it.
+        people: How many it may write to in 24 h, infinite: anybody; None: nobody told.
+        used: How many it has.
+    """
+
+    portfolio: str
+    people: float | None
+    used: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,7 @@ class Card:
     Attributes:
         word: How it stands, in a word; `style` how that looks.
         now_per_s: Requests per second, the mean of the last five.
-        tokens: What its bucket should hold, by what was sent; `burst` at most.
+        tokens: What its buckets hold, by the requests that left them; `burst` at most.
         stops: (word, sentence, seconds left or None) of each reason to stand still.
         hold: An operator's hold; None: there is none.
     """
@@ -50,7 +64,7 @@ class Card:
     stops: list[tuple[str, str, float | None]]
     hold: Mapping[str, Any] | None
     quality: str | None
-    tier: str | None
+    tier: Tier
     plot: Markup
     is_known: bool
 
@@ -75,7 +89,7 @@ async def _live(request: web.Request) -> dict[str, Markup]:
     made = {"totals": fragment(request, "parts/totals.html", totals=totals, cards=cards)}
     for card in cards:
         number = card.standing.number
-        made[f"number-{number}"] = fragment(request, "parts/number.html", card=card)
+        made[f"number-{number}"] = fragment(request, "parts/number.html", card=card, infinity=math.inf)
         made[f"acts-{number}"] = fragment(request, "parts/number_acts.html", card=card, priorities=PRIORITIES)
     # Templates have escaped all values.
     return {name: Markup(html) for name, html in made.items()}  # noqa: S704
@@ -86,17 +100,14 @@ def card_of(parts: Parts, number: str, now_ms: int) -> Card:
     settings, states = parts.settings, parts.states.known
     backlog = parts.backlogs.get(number, dict.fromkeys((*READY, *DELAYED), 0))
     stands = standing(settings, number, states, backlog, now_ms)
-    lifted = override_of(states.get(override_key(number), {}), now_ms)
-    told = [*stands.stops, *preflight_stops(settings, number, states, lifted)]
-    told = [stop for stop in told if stop.partition(":")[0] not in lifted]
-    rate, burst = _limit(parts, number)
-    now_s = unix_s()
-    sent = parts.rates.last(number, now_s)
+    limit = _limit(parts, number)
+    now_s = now_ms / 1000
+    sent, refused = parts.rates.sent(number, now_s), parts.rates.refused(number, now_s)
     hold = states.get(pause_key(number))
     is_held = bool(hold and hold.get("paused"))
     is_partly = is_held and bool(hold and hold.get("priorities"))
     waits = sum(stands.backlog.values())
-    halts = [stop for stop in told if not stop.startswith("operator")]
+    halts = [stop for stop in stands.stops if not stop.startswith("operator")]
     if halts:
         word, style = "stands still", "bad"
     elif is_held:
@@ -106,27 +117,30 @@ def card_of(parts: Parts, number: str, now_ms: int) -> Card:
     else:
         word, style = ("waiting", "wait") if waits else ("idle", "plain")
     looked = states.get(f"number:{number}/preflight", {})
-    limits = states.get(f"number:{number}/limits", {})
     flagged = states.get(f"number:{number}/quality", {}).get("flagged")
     return Card(
-        standing=stands, word=word, style=style, limit_per_s=rate, burst=burst,
-        now_per_s=sum(sent[-NOW_SECONDS:]) / NOW_SECONDS, tokens=tokens_left(sent, rate, burst),
-        stops=[_stop(stop, states, number, now_ms) for stop in told], hold=hold if is_held else None,
-        quality="flagged" if flagged else looked.get("quality"), tier=limits.get("tier") or looked.get("tier"),
-        plot=rate_plot(sent, rate, f"requests per second of {number}, last five minutes"),
+        standing=stands, word=word, style=style, limit_per_s=limit.rate_per_s, burst=limit.burst,
+        now_per_s=sum(sent[-NOW_SECONDS:]) / NOW_SECONDS, tokens=parts.rates.tokens(number, limit, now_s),
+        stops=[_stop(stop, states, number, now_ms) for stop in stands.stops], hold=hold if is_held else None,
+        quality="flagged" if flagged else looked.get("quality"), tier=_tier(parts, number),
+        plot=rate_plot(sent, refused, limit.rate_per_s, f"requests per second of {number}, last five minutes"),
         is_known=number in parts.backlogs,
     )  # fmt: skip
 
 
-def _limit(parts: Parts, number: str) -> tuple[float, float]:
-    """Rate and burst that hold now: the settings' or the profile's, or what Meta raised them to."""
-    own = parts.settings.numbers[number]
-    default_rate, default_burst = default_limit(own.profile, own.api_version)
-    rate, burst = own.rate_per_s or default_rate, own.burst or float(default_burst)
+def _limit(parts: Parts, number: str) -> Limit:
+    """What holds now: the settings' or the profile's limit, or what Meta raised it to."""
+    rate, burst = limit_of(parts.settings, number)
     is_high = parts.states.known.get(f"number:{number}/limits", {}).get("throughput") == "HIGH"
     if is_high and rate >= STANDARD_PER_S:
-        return max(rate, UPGRADED_PER_S), max(burst, UPGRADED_PER_S)
-    return rate, burst
+        return Limit(max(rate, UPGRADED_PER_S), max(burst, UPGRADED_PER_S))
+    return Limit(rate, burst)
+
+
+def _tier(parts: Parts, number: str) -> Tier:
+    portfolio = portfolios_of(parts.settings)[number]
+    people = newest_people(sources_of(parts.settings)[portfolio], parts.states.known.get)
+    return Tier(portfolio, people, parts.tiers_used.get(portfolio, 0))
 
 
 def _stop(

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pipeline.clock import unix_ms
-from pipeline.console import query
+from pipeline.console import funnels, query
 from pipeline.console.pruning import DAY_MS, bytes_used, prune
 from pipeline.console.schema import open_reader, open_writer
-from pipeline.console.store import Store, Taken
+from pipeline.console.store import Store
+from pipeline.console.taken import Taken
 from tests.support.console import NUMBER, PERSON, Offsets, event, status
 
 
@@ -64,13 +65,13 @@ def test_any_order_and_repetition_give_the_same_funnel(tmp_path: Path, seed: int
             del records[:size]
             if dice.random() < 0.3:
                 store.forget()
-        funnel = query.campaign(db, "sale")
+        funnel = funnels.campaign(db, "sale")
         assert funnel is not None
         assert funnel.counts == FUNNEL
         assert funnel.reasons == {"no_consent": 2, "api_rejected": 1}
         assert funnel.open == 1
         assert db.execute("SELECT count(*) FROM messages").fetchone() == (10,)
-        minutes = query.minutes(db, "sale")
+        minutes = funnels.minutes(db, "sale")
         assert {what: sum(counts.values()) for what, counts in minutes.items()} == FUNNEL
 
 
@@ -136,7 +137,7 @@ def test_opt_outs_count_for_the_last_campaign_before_them(tmp_path: Path) -> Non
     records.append(offsets.record("consent-events", stop, key=PERSON.encode(), at_ms=now_ms))
     with closing(open_writer(tmp_path / "db")) as db:
         Store(db).apply(records, {})
-        found = [query.campaign(db, name) for name in ("first", "second")]
+        found = [funnels.campaign(db, name) for name in ("first", "second")]
         assert [funnel.opt_outs for funnel in found if funnel is not None] == [0, 1]
 
 

@@ -15,10 +15,11 @@ from pipeline.gate import tiers as module
 from pipeline.gate.item import Out
 from pipeline.gate.quality import LOOK_AGAIN_MS
 from pipeline.gate.requests import Wait
-from pipeline.gate.tiers import COUNTED_MS, REFRESH_MS, TOPIC, people_of, share_of
+from pipeline.gate.tiers import share_of
 from pipeline.records.account import TierRecipient
 from pipeline.records.ready import parse_ready
 from pipeline.records.returning import returning_headers
+from pipeline.records.tier import COUNTED_MS, REFRESH_MS, TOPIC, people_of
 from pipeline.streams.partition import partition_of
 from tests.support.kafka_message import KafkaMessage
 from tests.unit.gate import making

@@ -36,7 +36,7 @@ from pipeline.gate.tiers import Tiers
 from pipeline.gate.updates import CONSENT_EVENTS, UpdateJudge
 from pipeline.gate.view import View
 from pipeline.gate.windows import is_windows
-from pipeline.gate.worker import Judges, Worker
+from pipeline.gate.worker import BATCH_RECORDS, Judges, Worker
 from pipeline.health import Health
 from pipeline.metrics import Metrics
 from pipeline.records.alias import is_alias
@@ -45,6 +45,7 @@ from pipeline.records.layout import KEY as LAYOUT
 from pipeline.records.layout import Layout, parse_layout
 from pipeline.records.tier import COUNTED_MS
 from pipeline.records.tier import TOPIC as TIERS
+from pipeline.streams.batches import batches
 from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
@@ -252,8 +253,9 @@ class Gate:
         accept = self.worker.accept
 
         async def bring(stream: Any) -> None:
-            async for event in stream.noack().events():
-                accept(kind, topic, event.message)
+            async for records in batches(self.app, stream, BATCH_RECORDS):
+                for record in records:
+                    accept(kind, topic, record)
 
         self.app.agent(self.app.bytes_topic(topic), name=f"gate-{topic}")(bring)
 

@@ -39,6 +39,7 @@ from pipeline.sender.scopes import scopes_of
 from pipeline.sender.takeover import Takeover
 from pipeline.sender.ticker import Ticker
 from pipeline.sender.unknown import Unknowns
+from pipeline.streams.batches import batches
 from pipeline.streams.client import EVENTS_LINGER_MS, EVENTS_POLL_S, producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
@@ -54,7 +55,7 @@ log = structlog.get_logger(__name__)
 ASSIGNED: Final = "assignment"
 ACCOUNT: Final = "account_state"
 CLOSE_S: Final = 10.0
-PACE_RECORDS: Final = 16
+PACE_RECORDS: Final = 32
 PACE_S: Final = 0.01
 """Taking a backlog in must not keep the processor from sending what is in memory already: so much, then a pause."""
 WRITTEN: Final = (
@@ -157,19 +158,18 @@ class Sender:
         take = self._intake.take
 
         async def bring(stream: Any, pace: Callable[[], float]) -> None:
-            taken = 0
-            async for event in stream.noack().events():
-                record = event.message
-                take(
-                    record.topic, record.partition, record.offset, int(record.timestamp * 1000),
-                    record.key, record.value, record.headers,
-                )  # fmt: skip
-                taken += 1
-                if not taken % PACE_RECORDS:
-                    await asyncio.sleep(pace())
+            async for records in batches(self.app, stream, PACE_RECORDS):
+                for record in records:
+                    take(
+                        record.topic, record.partition, record.offset, int(record.timestamp * 1000),
+                        record.key, record.value, record.headers,
+                    )  # fmt: skip
+                pause_s = pace()
+                if pause_s:
+                    await asyncio.sleep(pause_s)
 
         async def http_sender(stream: Any) -> None:
-            await bring(stream, lambda: PACE_S if self._scheduling.is_busy() else 0.0)
+            await bring(stream, lambda: PACE_S if self._scheduling.has_plenty() else 0.0)
 
         async def http_sender_urgent(stream: Any) -> None:
             await bring(stream, lambda: 0.0)

@@ -26,6 +26,8 @@ from pipeline.streams.topics import DELAYED, READY
 SCHEDULED = "scheduled"
 """The reason of what the gate put off, as its `not_before` was ahead."""
 UNREAD_MAX_S = 60.0
+PLENTY = 500
+"""Messages in memory that last a while at any rate."""
 
 
 class Scheduling:
@@ -44,9 +46,9 @@ class Scheduling:
         """Whether a full topic name is one of the delayed tiers."""
         return topic in self._delayed
 
-    def is_busy(self) -> bool:
-        """Whether a lane has so many messages on their way that more of them in memory would bring nothing."""
-        return any(lane.on_way >= ON_WAY_MAX // 2 for lane in self._ctx.lanes.values())
+    def has_plenty(self) -> bool:
+        """Whether a lane is busy sending and has so many messages in memory that more would bring nothing soon."""
+        return any(lane.on_way >= ON_WAY_MAX // 2 and len(lane.jobs) >= PLENTY for lane in self._ctx.lanes.values())
 
     # -- jobs --------------------------------------------------------------------------------------------------------
     def enter(self, lane: Lane, job: Job) -> None:

@@ -225,9 +225,9 @@ def parse_ready(record: dict[str, Any]) -> ReadyMessage:
         or record["valid_cause"] not in VALID_CAUSES
         or not _is_basis(record["consent"])
         or message.priority not in PRIORITIES
-        or any(type(value) is not str for value in texts)
-        or any(type(value) is not int for value in numbers)
-        or any(type(value) is not bool for value in flags)
+        or {*map(type, texts)} != {str}
+        or {*map(type, numbers)} != {int}
+        or {*map(type, flags)} != {bool}
         or type(record.get("heard_ms", 0)) not in (int, NoneType)
     ):
         raise ContractError(["ready record: a field is missing or not of its type"])

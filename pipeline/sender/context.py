@@ -153,7 +153,7 @@ class Context:
             AssignmentLost: the lane was closed meanwhile.
         """
         while True:
-            if owned:
+            if owned and not self.may_act(lane):
                 await self.ours(lane)
             try:
                 receipt = await self.delivery.send(topic, value, key, headers, partition)

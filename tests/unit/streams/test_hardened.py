@@ -41,6 +41,7 @@ OVERRIDDEN = (
     (driver.Consumer, "_new_consumer_thread"), (driver.AIOKafkaConsumerThread, "_create_worker_consumer"),
     (driver.AIOKafkaConsumerThread, "_fetch_records"),
     (Recovery, "_build_offsets"), (TableManager, "recovery"), (aiohttp.ClientRequest, "write_bytes"),
+    (aiohttp.ClientRequest, "update_auto_headers"),
 )  # fmt: skip
 TOUCHED = (
     (driver.Consumer, "_is_changelog_tp"), (driver.Consumer, "_get_active_partitions"),

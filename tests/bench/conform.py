@@ -27,8 +27,8 @@ SPELLS_S: Final = (10, 30)
 SPELL_IN_S = 8
 SETTLE_S = 4.0
 WAIT_S = 600.0
-QUIET_S = 5.0
-"""So long the loop may be silent, and then nothing more comes of it."""
+QUIET_S = 12.0
+"""Once loops are silent for so long, longer than their back-off and than a session of their group, they are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def conform(
             loops.enter_context(plain_loops(world, workers, RATE_PER_S, BURST))
         reach(world, who, lambda: done(world), len(requests), WAIT_S)
         if is_loop:
-            time.sleep(QUIET_S)
+            until_quiet(world)
         return judged(world, requests, is_loop=is_loop)
 
 
@@ -151,6 +151,20 @@ def done(world: World) -> int:
     """Messages that the API has taken since the last reset."""
     taken: int = world.api.stats()["accepted"]
     return taken
+
+
+def until_quiet(world: World) -> None:
+    """Wait until loops send no more: what they sent twice counts as done before all is."""
+    seen, since_s = -1, time.monotonic()
+
+    def is_quiet() -> bool:
+        nonlocal seen, since_s
+        sent = int(world.api.stats()["requests"])
+        if sent != seen:
+            seen, since_s = sent, time.monotonic()
+        return time.monotonic() - since_s >= QUIET_S
+
+    world.until(is_quiet, "the loops are silent", WAIT_S)
 
 
 def judged(world: World, requests: list[Request], *, is_loop: bool) -> Run:
@@ -167,4 +181,4 @@ def spawn_workers(world: World, workers: int) -> None:
     for number in range(workers):
         world.spawn("gate", f"gate-{number + 1}")
         world.spawn("sender", f"sender-{number + 1}")
-    world.ready()
+    world.ready(timeout_s=WAIT_S)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from tests.bench.conform import BURST, RATE_PER_S, SETTLE_S, Run, done, judged
+from tests.bench.conform import BURST, RATE_PER_S, SETTLE_S, Run, done, judged, until_quiet
 from tests.bench.progress import reach
 from tests.bench.reference import end, start
 from tests.bench.rows import Row
@@ -23,8 +23,6 @@ from tests.support.world import NUMBER, ONE_V1, World
 DEATHS: Final = 3
 ROLES: Final = ("gate", "sender")
 WAIT_S = 600.0
-QUIET_S = 20.0
-"""So long what a dead loop left open may take until its successor sends it."""
 
 
 def w6(kafka: str, folder: Path, count: int) -> Iterator[Row]:
@@ -57,7 +55,7 @@ def _pipeline(kafka: str, folder: Path, count: int, sig: signal.Signals) -> Row:
     with World(kafka, folder, numbers=ONE_V1, webhooks=True) as world:
         for role in ROLES:
             world.spawn(role)
-        world.ready()
+        world.ready(timeout_s=WAIT_S)
         world.grant(crowd, WAIT_S)
         time.sleep(SETTLE_S)
         world.produce(requests)
@@ -86,7 +84,7 @@ def _loop(kafka: str, folder: Path, count: int, sig: signal.Signals) -> Row:
             children.append(start(world, 0, RATE_PER_S, BURST))
 
         died_ns = _deaths(world, "loop", count, die)
-        time.sleep(QUIET_S)
+        until_quiet(world)
         return _row("loop", judged(world, requests, is_loop=True), died_ns)
 
 

@@ -1,4 +1,4 @@
-"""W12: what grows with the backlog or with the numbers, and what must not.
+"""W12 and W12NUMBERS: what grows with the backlog or with the numbers, and what must not.
 
 The same few thousand messages are measured in front of each backlog, and the plain loop's right after: CPU is compared
 as multiples of the loop's, so that how fast the machine is at the moment is taken out.
@@ -24,7 +24,7 @@ PARTS: Final = (500, 50, 5, 1)
 """Backlogs, as parts of the largest."""
 WARM_PART, MEASURED_PART = 5, 2
 """Of the smallest backlog: sent before the measurement, sent in it."""
-NUMBERS: Final = (1, 10, 100)
+NUMBER_PARTS: Final = (100, 10, 1)
 RATE_PER_S = 10
 BURST = 20
 MARGIN = 1.0
@@ -35,7 +35,7 @@ WAIT_S = 1800.0
 
 
 def w12(kafka: str, folder: Path, count: int) -> Iterator[Row]:
-    """Growth: CPU per message and memory by backlog (on one number) and by numbers (10/s each, on two senders)."""
+    """Growth: CPU per message and memory, by backlog, on one number."""
     smallest = max(1000, count // PARTS[0])
     for part in PARTS:
         waiting = max(smallest, count // part)
@@ -43,7 +43,11 @@ def w12(kafka: str, folder: Path, count: int) -> Iterator[Row]:
         where.mkdir()
         with World(kafka, where, numbers=OPEN, simulator=("--latency-ms", "0")) as world:
             yield _behind(world, waiting, smallest // WARM_PART, smallest // MEASURED_PART)
-    for numbers in NUMBERS:
+
+
+def w12_numbers(kafka: str, folder: Path, count: int) -> Iterator[Row]:
+    """Growth: CPU per message, memory and each number's own limit, by numbers of 10/s each, on two senders."""
+    for numbers in sorted({max(1, count // part) for part in NUMBER_PARTS}):
         where = folder / f"numbers-{numbers}"
         where.mkdir()
         yield _numbers(kafka, where, numbers)
@@ -53,7 +57,7 @@ def _behind(world: World, waiting: int, warm: int, measured: int) -> Row:
     """Gate, sender and loop, one after the other, each in front of the whole backlog."""
     world.api.control(settings={"enforce": False})
     world.spawn("gate")
-    world.ready()
+    world.ready(timeout_s=WAIT_S)
     world.grant(backlog.CROWD, WAIT_S)
     world.kill("gate", 15)
     backlog.fill(world, "outbound-requests", backlog.requests(NUMBER, "g"), waiting)
@@ -70,7 +74,6 @@ def _behind(world: World, waiting: int, warm: int, measured: int) -> Row:
         end(child)
     return {
         "backlog": waiting,
-        "numbers": 1,
         "gate CPU ms": round(gate[0], 3),
         "gate / loop": round(gate[0] / loop_ms, 2),
         "gate MiB": round(gate[1]),
@@ -121,8 +124,8 @@ def _numbers(kafka: str, folder: Path, numbers: int) -> Row:
     senders = stats["senders"].values()
     shares = [_used(one) for one in senders]
     return {
-        "backlog": each * numbers,
         "numbers": numbers,
+        "messages": each * numbers,
         "sender CPU ms": round(1000 * used / max(1, after - before), 3),
         "sender MiB": round(max(mib)),
         "numbers above their limit": sum(one["excess"] > 0 for one in senders),

@@ -32,7 +32,7 @@ def w7(kafka: str, folder: Path, count: int) -> Iterator[Row]:
     with World(kafka, folder, numbers=ONE_V1) as world:
         for role in ("gate", "sender"):
             world.spawn(role)
-        world.ready()
+        world.ready(timeout_s=WAIT_S)
         world.grant([*crowd, *backlog.CROWD], WAIT_S)
         backlog.fill(world, "ready-bulk", backlog.admitted(NUMBER, "w", category="marketing"), count, partition=0)
         backlog.fill(world, "outbound-requests", backlog.requests(NUMBER, category="marketing"), count)
@@ -59,7 +59,7 @@ def w9(kafka: str, folder: Path, count: int) -> Iterator[Row]:
     with World(kafka, folder, numbers=ONE_V1) as world:
         for role in ("gate", "sender"):
             world.spawn(role)
-        world.ready()
+        world.ready(timeout_s=WAIT_S)
         world.grant(crowd, WAIT_S)
         time.sleep(SETTLE_S)
         pids = {role: world.processes.pid(role) for role in ("gate", "sender")}

@@ -21,12 +21,14 @@ LANES: Final = 4
 SECONDS, TAIL_S = 40, 12
 """At the limit, and what is left for the halt."""
 SETTLE_S, IDLE_S = 4.0, 5.0
-JITTER_S = 0.1
-PAUSE_S = 0.25
+BURST_S = 2.0
+"""After so long a lane has spent its burst."""
+SPELL: Final = {"kind": "429", "for_s": 0.004, "since": "now", "retry_after": 3}
+TRIES = 10
+HIT_S, HALTED_S = 0.3, 5.0
+PAUSE_S = 0.5
 """A lane that is silent for so long has heard of the halt: at its share of the rate it sends every few ms."""
-HALTED_S = 4.0
 WAIT_S = 600.0
-THROTTLED = {"code": 130429, "status": 429}
 GOAL_PER_S = 1000
 
 
@@ -39,7 +41,7 @@ def shards(kafka: str, folder: Path, rate_per_s: int) -> Iterator[Row]:
         names = [f"sender-{lane + 1}" for lane in range(LANES)]
         for name in names:
             world.spawn("sender", name)
-        world.ready()
+        world.ready(timeout_s=WAIT_S)
         pids = [world.processes.pid(name) for name in names]
         idle_cores = _idle_cores(pids)
         for lane, crowd in enumerate(_crowds()):
@@ -48,21 +50,19 @@ def shards(kafka: str, folder: Path, rate_per_s: int) -> Iterator[Row]:
         used_s, began_s, before = _used(pids), time.monotonic(), done(world)
         reach(world, "all lanes", lambda: done(world), rate_per_s * SECONDS, WAIT_S)
         used_s, took_s, taken = _used(pids) - used_s, time.monotonic() - began_s, done(world) - before
-        halted = _one_is_refused(world)
+        halted_ns = _some_are_refused(world)
         rows, stats = world.api.messages(), world.api.stats()
-    free = [row for row in rows if row["t_ns"] < halted["t_ns"]]
-    seconds = (free[-1]["t_ns"] - free[0]["t_ns"]) / 1e9
-    envelope = rate_per_s * (1 - JITTER_S) + rate_per_s * seconds
-    heard = heard_s(rows, halted)
+    counted, seconds = steady(rows, halted_ns)
+    heard = heard_s(rows, halted_ns)
     busy_ms = 1000 * (used_s - idle_cores * took_s) / taken
     yield {
         "rate, messages/s": rate_per_s,
         "lanes and processes": LANES,
-        "messages": len(free),
-        "refused by the limit": sum(row["status"] == 429 and not row["fault"] for row in free),
+        "messages": counted,
+        "refused by the limit": sum(row["status"] == 429 and not row["fault"] for row in rows),
         "excess": round(stats["senders"][NUMBER]["excess"], 2),
-        "used of the limit": round(len(free) / envelope, 4),
-        "halt: last request of each other lane, s": " ".join(f"{one:.2f}" for one in heard.values()),
+        "used of rate·t, once all lanes run": round(counted / (rate_per_s * seconds), 4),
+        "halt: last request of lanes that met no 429, s": " ".join(f"{one:.2f}" for one in heard.values()) or "none",
         "cores of all senders, idle": round(idle_cores, 3),
         "cores of all senders, busy": round(used_s / took_s, 3),
         "CPU ms per message beyond that": round(busy_ms, 3),
@@ -87,34 +87,38 @@ def _idle_cores(pids: Sequence[int]) -> float:
     return (_used(pids) - used) / IDLE_S
 
 
-def _one_is_refused(world: World) -> dict[str, Any]:
-    """Let the API refuse one message on lane 0 for the number's rate; its row in the ledger."""
-    victim = next(one for one in people(1000, start=9000) if shard_of(one, LANES) == 0)
-    world.api.control(force={victim: THROTTLED})
-    urgent = backlog.admitted(NUMBER, "halt", [victim], category="authentication")
-    backlog.fill(world, "ready-urgent", urgent, 1, partition=0)
-
-    def refusals() -> list[dict[str, Any]]:
-        return [row for row in world.api.messages() if _to(row) == victim and row["status"] == THROTTLED["status"]]
-
-    world.until(lambda: bool(refusals()), "the refusal", WAIT_S)
-    time.sleep(HALTED_S)
-    return refusals()[0]
+def _some_are_refused(world: World) -> int:
+    """Let the API refuse what comes within a few milliseconds; when it first did, ns on its clock."""
+    for _ in range(TRIES):
+        world.api.control(spell=SPELL)
+        time.sleep(HIT_S)
+        refused: list[int] = [row["t_ns"] for row in world.api.messages() if row["fault"]]
+        if refused:
+            time.sleep(HALTED_S)
+            return min(refused)
+    raise AssertionError(f"no request came within {TRIES} spells of {SPELL['for_s']} s")
 
 
-def _to(row: dict[str, Any]) -> str:
-    to: str = row["to"]
-    return to.removeprefix("+")
+def _lane(row: dict[str, Any]) -> int:
+    return shard_of(str(row["to"]).removeprefix("+"), LANES)
 
 
-def heard_s(rows: Sequence[dict[str, Any]], halted: dict[str, Any]) -> dict[int, float]:
-    """Seconds from a refusal to the last request of each other lane before it paused; inf: it never did."""
-    times: dict[int, list[int]] = {lane: [] for lane in range(LANES)}
-    for row in rows:
-        if row["t_ns"] >= halted["t_ns"]:
-            times[shard_of(_to(row), LANES)].append(row["t_ns"])
-    own = shard_of(_to(halted), LANES)
-    return {lane: _last_s(halted["t_ns"], of_lane) for lane, of_lane in times.items() if lane != own}
+def steady(rows: Sequence[dict[str, Any]], until_ns: int) -> tuple[int, float]:
+    """Requests, and seconds, from when all lanes had begun and spent their bursts."""
+    first = {_lane(row): row["t_ns"] for row in reversed(rows)}
+    from_ns = max(first.values()) + round(BURST_S * 1e9)
+    counted = sum(from_ns <= row["t_ns"] < until_ns for row in rows)
+    return counted, (until_ns - from_ns) / 1e9
+
+
+def heard_s(rows: Sequence[dict[str, Any]], halted_ns: int) -> dict[int, float]:
+    """Seconds from the first refusal to the last request before its pause of each lane that met none; inf: no pause."""
+    met = {_lane(row) for row in rows if row["fault"]}
+    return {
+        lane: _last_s(halted_ns, [row["t_ns"] for row in rows if row["t_ns"] >= halted_ns and _lane(row) == lane])
+        for lane in range(LANES)
+        if lane not in met
+    }
 
 
 def _last_s(since_ns: int, times_ns: list[int]) -> float:

@@ -2,8 +2,8 @@
 
 Names follow the list of workloads that peers were measured on: W1 open throttle, W2 conformance, W3/W4 spells, W3B a
 limit lower than configured, W5 order, W6/W6T kills and clean restarts, W7 one-time codes behind a backlog, W8 opt-outs,
-W9 idle, W10 restore of the gate's tables, W11 the ingress, W12 growth; SHARDS, W11FLAT, W11DEATHS, TAKEOVER, SCOPES,
-PAIR, PLAN, PLANCOSTS and CONSOLE are our own.
+W9 idle, W10 restore of the gate's tables, W11 the ingress, W12 and W12NUMBERS growth; SHARDS, W11FLAT, W11DEATHS,
+TAKEOVER, SCOPES, PAIR, PLAN, PLANCOSTS and CONSOLE are our own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from tests.bench.conform import w2, w3, w4
 from tests.bench.console import console
 from tests.bench.deaths import w6, w6t
-from tests.bench.growth import w12
+from tests.bench.growth import w12, w12_numbers
 from tests.bench.ingress import w11, w11_deaths, w11_flat
 from tests.bench.latency import w7, w9
 from tests.bench.optouts import w8
@@ -57,6 +57,7 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
     "W10": (restore, 10_000_000),
     "W11": (_one(w11), 50_000),
     "W12": (w12, 5_000_000),
+    "W12NUMBERS": (w12_numbers, 100),
     "SHARDS": (shards, 300),
     "W11FLAT": (_one(w11_flat), 600),
     "W11DEATHS": (_one(w11_deaths), 100_000),

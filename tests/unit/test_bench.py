@@ -19,7 +19,7 @@ from tests.bench import backlog, plots
 from tests.bench.deaths import DEATHS, points
 from tests.bench.progress import Progress, left_s, told
 from tests.bench.rows import Row, line, machine, table, thinned
-from tests.bench.shards import LANES, heard_s
+from tests.bench.shards import LANES, heard_s, steady
 from tests.support.campaign import people
 from tests.support.world import NUMBER
 
@@ -103,21 +103,30 @@ def test_the_ends_of_w6_lie_within_the_campaign() -> None:
         assert 0 < chosen[0] <= chosen[-1] < count
 
 
-def arrival(lane: int, at_s: float) -> dict[str, Any]:
+def arrival(lane: int, at_s: float, fault: str = "") -> dict[str, Any]:
     """A request of somebody whose messages go by that lane."""
     to = next(one for one in people(100) if shard_of(one, LANES) == lane)
-    return {"t_ns": round(at_s * 1e9), "to": to}
+    return {"t_ns": round(at_s * 1e9), "to": to, "fault": fault}
 
 
 def test_shards_tell_how_long_other_lanes_went_on() -> None:
     """What counts is the last request before a pause; a lane that was silent at once heard at once, one that never
-    paused never did."""
-    steady = [arrival(3, 1.0 + n * 0.1) for n in range(40)]
-    rows = [arrival(1, 0.9), arrival(1, 1.1), arrival(1, 1.2), arrival(1, 2.0), arrival(2, 2.0), *steady]
-    heard = heard_s(sorted(rows, key=lambda row: row["t_ns"]), arrival(0, 1.0))
+    paused never did, and one that was refused itself needed no hearing."""
+    running = [arrival(3, 1.0 + n * 0.1) for n in range(40)]
+    others = [arrival(1, 0.9), arrival(1, 1.1), arrival(1, 1.2), arrival(1, 4.0), arrival(2, 4.0)]
+    rows = sorted([arrival(0, 1.0, "429"), *others, *running], key=lambda row: row["t_ns"])
+    heard = heard_s(rows, rows[1]["t_ns"])
     assert heard[1] == pytest.approx(0.2)
-    assert heard[2] == 0.0
-    assert heard[3] == float("inf")
+    assert (heard[2], heard[3]) == (0.0, float("inf"))
+    assert 0 not in heard
+
+
+def test_shards_count_from_when_all_lanes_run() -> None:
+    """A lane that begins late does not count against the limit before it has spent its burst."""
+    rows = [arrival(lane, begin_s + n * 0.1) for lane, begin_s in enumerate((0.0, 0.0, 0.0, 3.0)) for n in range(200)]
+    counted, seconds = steady(sorted(rows, key=lambda row: row["t_ns"]), round(15e9))
+    assert seconds == pytest.approx(10.0)
+    assert counted == 4 * 100
 
 
 def test_plots_draw_the_newest_run_of_what_is_there(tmp_path: Path) -> None:

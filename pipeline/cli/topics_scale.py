@@ -1,10 +1,13 @@
-"""`wapipe topics scale`: more partitions for the recipient topics, and everybody moved to theirs."""
+"""`wapipe topics scale`: more partitions for the recipient topics, and everybody moved to theirs; or other lanes for a
+number (`lanes_scale.py`).
+"""
 
 from __future__ import annotations
 
 import click
 
 from pipeline.cli.app import DURATION, shell_user, with_settings
+from pipeline.cli.lanes_scale import LaneCount, scale_lanes
 from pipeline.cli.output import SlowProgress, json_document, line, note, table
 from pipeline.cli.scaling import KafkaCluster, situation, summary
 from pipeline.clock import unix_ms
@@ -24,23 +27,45 @@ _WHAT = {
 
 
 @click.command()
-@click.option("--recipients", "target", type=click.IntRange(1, 10_000), required=True, help="Partitions to have then.")
+@click.option("--recipients", "target", type=click.IntRange(1, 10_000), help="Partitions that recipients have then.")
+@click.option("--lanes", type=LaneCount(), help="Lanes that a number has then, e.g. 200000000000001=4.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--reason", help="Why, for the audit.")
-@click.option("--timeout", "timeout_ms", type=DURATION, default="2m", show_default=True, help="For gates to stop.")
+@click.option("--timeout", "timeout_ms", type=DURATION, default="2m", show_default=True, help="For each wait.")
+@click.option(
+    "--within", "within_ms", type=DURATION, default="30s", show_default=True,
+    help="With --lanes: begin once what waits is sent in that time.",
+)  # fmt: skip
 @click.option("--json", "is_json", is_flag=True, help="Steps and figures as JSON on stdout.")
 @with_settings
-def scale(settings: Settings, target: int, is_dry: bool, reason: str | None, timeout_ms: int, is_json: bool) -> int:
-    """Give the recipient topics more partitions, and move people to theirs.
+def scale(
+    settings: Settings, target: int | None, lanes: tuple[str, int] | None, is_dry: bool, reason: str | None,
+    timeout_ms: int, within_ms: int, is_json: bool,
+) -> int:  # fmt: skip
+    """Give the recipient topics more partitions, or a number other lanes, and move people to theirs.
 
-    Gates stop while tables are moved, and go on by themselves; producers and senders just go on. Nothing is lost,
-    sent twice or sent out of order. Killed at any point, the same command goes on where it was; until then gates
-    stand still. Partitions cannot be taken away.
+    Recipients: gates stop while tables are moved, and go on by themselves; producers and senders just go on. Until a
+    killed command is run again gates stand still. Partitions cannot be taken away.
+
+    Lanes: gates stop for seconds. What waits on the number's lanes is sent at its full rate; its newer messages wait
+    for that, codes too, so it begins only once little waits (--within). All other numbers go on. A number may get
+    fewer lanes. Whatever `partitions` say in the settings of a process, the lanes on record are in force.
+
+    Nothing is lost, sent twice or sent out of order. Killed at any point, the same command goes on where it was.
 
     \b
-    Example:
+    Examples:
       wapipe topics scale --recipients 24 --dry-run
+      wapipe topics scale --lanes 200000000000001=4
     """
+    if (target is None) == (lanes is None):
+        raise click.UsageError("Name one of --recipients and --lanes.")
+    if lanes is not None:
+        return scale_lanes(
+            settings, lanes, is_dry=is_dry, reason=reason, timeout_s=timeout_ms / 1000, within_s=within_ms / 1000,
+            is_json=is_json,
+        )  # fmt: skip
+    assert target is not None  # noqa: S101  one of the two is named
     layout, counts = situation(settings)
     why_not = refusal(layout, counts, target, unix_ms())
     if why_not is not None:

@@ -27,6 +27,7 @@ from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
 from pipeline.health import Health, listen
 from pipeline.metrics import Metrics
 from pipeline.operations.numbers import ACCOUNT, backlogs
+from pipeline.records.lanes import lanes_in_force
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
@@ -131,7 +132,8 @@ class Console:
         """Ask for what waits in the lanes, and see whether what we show is true now."""
         while True:  # ends by cancellation
             try:
-                parts.backlogs = await asyncio.to_thread(backlogs, self._settings)
+                lanes = lanes_in_force(self._settings, parts.states.known.get)
+                parts.backlogs = await asyncio.to_thread(backlogs, self._settings, lanes)
                 parts.problem = None
             except BrokerUnreachable as exc:
                 parts.problem = str(exc)

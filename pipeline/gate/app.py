@@ -41,6 +41,7 @@ from pipeline.health import Health
 from pipeline.metrics import Metrics
 from pipeline.records.alias import is_alias
 from pipeline.records.consent_rule import is_consent
+from pipeline.records.lanes import lanes_key, parse_lanes
 from pipeline.records.layout import KEY as LAYOUT
 from pipeline.records.layout import Layout, parse_layout
 from pipeline.records.tier import COUNTED_MS
@@ -88,7 +89,7 @@ class Gate:
     Attributes:
         app: To be run by `run_role`.
         worker: For tests and figures.
-        is_out_of_date: Whether the recipients' partitions are being changed, or have been: what is in memory is wrong.
+        is_out_of_date: Whether recipients' partitions or a number's lanes are being changed, or have been.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Gate:
     ) -> None:  # fmt: skip
         self.is_out_of_date = False
         self._partitions = partitions
+        self._lanes_seen: dict[str, Mapping[str, Any]] = {}
         self.app = HardenedApp(
             settings, "gate", ahead=(settings.topic(URGENT),), store="rocksdb://", TableManager=BulkTableManager
         )
@@ -116,6 +118,7 @@ class Gate:
         def learn(batch: list[Any]) -> None:
             account.apply(batch)
             self._check_layout(account.get(LAYOUT))
+            self._check_lanes(account)
 
         self._follower = Follower(settings.kafka, settings.topic(ACCOUNT), learn, asyncio.get_running_loop())
         tiers, since_ms = Tiers(settings, partitions, account, metrics), unix_ms() - COUNTED_MS
@@ -197,6 +200,20 @@ class Gate:
         self.is_out_of_date = True
         log.warning("gate_stops_for_scaling", partitions=self._partitions, target=layout.target, step=layout.step)
         self.app.ended.set()
+
+    def _check_lanes(self, account: AccountFacts) -> None:
+        """Stop if a number gets other lanes: what is judged from then on goes there."""
+        for number, own in self._settings.numbers.items():
+            value = account.get(lanes_key(number))
+            if value is None or value is self._lanes_seen.get(number) or self.is_out_of_date:
+                continue
+            self._lanes_seen[number] = value
+            lanes = parse_lanes(value)
+            if lanes is None or (lanes.step != "pause" and list(lanes.written) == (own.partitions or [0])):
+                continue
+            self.is_out_of_date = True
+            log.warning("gate_stops_for_lanes", number=number, step=lanes.step, target=lanes.target)
+            self.app.ended.set()
 
     async def _hear_layout(self) -> None:
         """Wait until everything is known that `account-state` said before the partitions were assigned."""

@@ -1,4 +1,6 @@
-"""What a gate does while recipients are moved to more partitions: nothing, until they are; then it begins anew."""
+"""What a gate does while recipients are moved to more partitions, or a number to other lanes: nothing, until they are;
+then it begins anew.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import asyncio
 import os
 import signal
 import sys
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn, Self
 
 import structlog
 
@@ -14,8 +16,9 @@ from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE, BrokerUnreachable, TopicsWrong
 from pipeline.health import Health, serve_health
 from pipeline.metrics import Metrics
+from pipeline.records.lanes import Lanes
 from pipeline.records.layout import Layout
-from pipeline.streams.layout import read_layout
+from pipeline.streams.layout import read_lanes, read_layout
 
 log = structlog.get_logger(__name__)
 
@@ -25,24 +28,57 @@ BEGAN_ANEW: Final = "_WAPIPE_BEGAN_ANEW"
 """In the environment of a process that replaced itself."""
 
 
-def wait_until_open(settings: Settings, port: int, layout: Layout) -> Layout | None:
-    """Wait as long as recipients are being moved; `/readyz` says so. Blocks, without an end of its own.
+class Places(NamedTuple):
+    """Where people and numbers have their partitions.
+
+    Attributes:
+        layout: Of the recipients; None: nobody ever wrote one, the topics tell.
+        lanes: Of each number of the settings.
+    """
+
+    layout: Layout | None
+    lanes: dict[str, Lanes]
+
+    @classmethod
+    def read(cls, settings: Settings, timeout_s: float) -> Self:
+        """As they stand now; blocks.
+
+        Raises:
+            BrokerUnreachable: no broker answered in time.
+        """
+        return cls(read_layout(settings, timeout_s), read_lanes(settings, timeout_s))
+
+    @property
+    def closed(self) -> str | None:
+        """Why no gate may run, with the command that ends it; None: they may."""
+        if self.layout is not None and not self.layout.is_open:
+            target = self.layout.target
+            return f"recipients move to {target} partitions: wapipe topics scale --recipients {target}"
+        for number, lanes in self.lanes.items():
+            if lanes.step == "pause":
+                count = len(lanes.target or ())
+                return f"{number} moves to {count} lanes: wapipe topics scale --lanes {number}={count}"
+        return None
+
+
+def wait_until_open(settings: Settings, port: int, places: Places) -> Places:
+    """Wait as long as recipients or a number are being moved; `/readyz` says so. Blocks, without an end of its own.
 
     Args:
         port: Where health is served meanwhile.
-        layout: As it was read; not open.
+        places: As they were read; closed.
 
     Returns:
-        The layout by which gates may run; None: it is gone, and the topics tell.
+        The places by which gates may run.
 
     Raises:
         SystemExit: SIGTERM or SIGINT came meanwhile; code 0.
     """
-    log.warning("gate_waits_for_scaling", partitions=layout.partitions, target=layout.target, step=layout.step)
-    return asyncio.run(_wait(settings, port, layout))
+    log.warning("gate_waits_for_scaling", why=places.closed)
+    return asyncio.run(_wait(settings, port, places))
 
 
-async def _wait(settings: Settings, port: int, layout: Layout | None) -> Layout | None:
+async def _wait(settings: Settings, port: int, places: Places) -> Places:
     ended = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, ended.set)
@@ -50,24 +86,23 @@ async def _wait(settings: Settings, port: int, layout: Layout | None) -> Layout 
     server = await serve_health(health, Metrics(), settings.http.host, port)
     log.info("serving_health", host=settings.http.host, port=server.port)
     try:
-        while layout is not None and not layout.is_open:
-            target = layout.target
-            health.miss(SCALING, f"recipients move to {target} partitions: wapipe topics scale --recipients {target}")
+        while (why := places.closed) is not None:
+            health.miss(SCALING, why)
             try:
                 await asyncio.wait_for(ended.wait(), LOOK_EVERY_S)
             except TimeoutError:
-                layout = await _read(settings, layout)
+                places = await _read(settings, places)
             else:
                 raise SystemExit(EXIT_DONE)
     finally:
         await server.stop()
-    log.info("scaling_is_over", partitions=layout.partitions if layout is not None else None)
-    return layout
+    log.info("scaling_is_over")
+    return places
 
 
-async def _read(settings: Settings, known: Layout) -> Layout | None:
+async def _read(settings: Settings, known: Places) -> Places:
     try:
-        return await asyncio.to_thread(read_layout, settings)
+        return await asyncio.to_thread(Places.read, settings, settings.kafka.startup_timeout_s)
     except BrokerUnreachable as exc:
         log.warning("gate_waits_for_kafka", error=str(exc))
         return known

@@ -20,7 +20,7 @@ from pipeline.gate.confirmation import Confirmations
 from pipeline.gate.holds import Holds
 from pipeline.gate.item import STAGE, DeadLetters, Item, Misplaced, Out, traced
 from pipeline.gate.people import Found, People
-from pipeline.gate.routing import delayed_topic, lane_of
+from pipeline.gate.routing import delayed_topic
 from pipeline.gate.state import AccountFacts
 from pipeline.gate.suppressed import lapsed
 from pipeline.gate.telling import Teller
@@ -33,6 +33,7 @@ from pipeline.records.codec import check, decode_object, encode, require_schema
 from pipeline.records.consent_rule import Standing, standing
 from pipeline.records.request import MAX_METADATA_KEYS, Request, normal_recipient
 from pipeline.records.returning import SOURCE_HEADER, Returning, read_returning, returning_headers
+from pipeline.streams.partition import lane_of
 
 UPDATES: Final = "consent-updates"
 INBOUND: Final = "inbound-events"

@@ -12,12 +12,12 @@ import structlog
 from pipeline.config import Settings
 from pipeline.errors import EXIT_DONE
 from pipeline.gate.app import ASSIGNED, RECOVERED, Gate
-from pipeline.gate.pausing import begin_anew, has_begun_anew, require_moved, wait_until_open
+from pipeline.gate.pausing import Places, begin_anew, has_begun_anew, require_moved, wait_until_open
 from pipeline.health import PORTS, Health, HealthServer, serve_health
 from pipeline.metrics import Metrics
+from pipeline.records.lanes import differing, with_lanes
 from pipeline.streams import topics
 from pipeline.streams.hardened import HardenedApp
-from pipeline.streams.layout import read_layout
 from pipeline.streams.run import run_role
 from pipeline.tracing import OFF, Tracing
 
@@ -39,25 +39,28 @@ def run_gate(settings: Settings, tracing: Tracing = OFF) -> int:
     Raises:
         BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`.
         TopicsWrong: a topic is missing or made differently, or has partitions that nobody was moved to.
-        SystemExit: SIGTERM came while recipients were being moved to more partitions; code 0.
-        ConfigError: the health port is taken, or a secret cannot be read.
+        SystemExit: SIGTERM came while recipients or a number were being moved; code 0.
+        ConfigError: the health port is taken, a secret cannot be read, or two numbers have the same lane.
     """
     if not has_begun_anew():
         yield_processor()
     port = settings.http.port if settings.http.port is not None else PORTS[ROLE]
     partitions = topics.require(settings)
-    layout = read_layout(settings, settings.kafka.startup_timeout_s)
-    if layout is not None and not layout.is_open:
-        layout = wait_until_open(settings, port, layout)
+    places = Places.read(settings, settings.kafka.startup_timeout_s)
+    if places.closed is not None:
+        places = wait_until_open(settings, port, places)
         partitions = topics.require(settings)
-    require_moved(layout, partitions)
+    require_moved(places.layout, partitions)
+    for number, remedy in differing(settings, places.lanes).items():
+        log.warning("lanes_differ", number=number, remedy=remedy)
+    settings = with_lanes(settings, {number: lanes.written for number, lanes in places.lanes.items()})
     running: list[tuple[Gate, HealthServer]] = []
 
     async def build() -> HardenedApp:
         health, metrics = Health((ASSIGNED, RECOVERED)), Metrics()
         server = await serve_health(health, metrics, settings.http.host, port)
         log.info("serving_health", host=settings.http.host, port=server.port)
-        gate = Gate(settings, partitions, metrics, health, tracing, layout)
+        gate = Gate(settings, partitions, metrics, health, tracing, places.layout)
         running.append((gate, server))
         await gate.warm_up()
         return gate.app

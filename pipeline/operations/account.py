@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from pipeline.config import Settings
 from pipeline.operations.overrides import override_key, override_of
 from pipeline.operations.reading import Reader, decoded
 from pipeline.operations.timeline import Step, campaign_sentence, stops_of, waits_for
+from pipeline.records.lanes import lanes_key, parse_lanes
+
+MOVES: Final = "lanes:"
 
 
 def account_states(reader: Reader) -> dict[str, dict[str, Any]]:
@@ -47,7 +50,16 @@ def all_stops(
     """
     require_webhook = settings.policy.require_webhook and "webhook" not in lifted
     stops = stops_of(number, states, require_webhook=require_webhook, now_ms=now_ms)
-    return stops + preflight_stops(settings, number, states, lifted)
+    return stops + preflight_stops(settings, number, states, lifted) + lane_stops(number, states)
+
+
+def lane_stops(number: str, states: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """That a number is being moved to other lanes: newer messages wait there until the older ones are sent."""
+    lanes = parse_lanes(states.get(lanes_key(number)))
+    if lanes is None or lanes.target is None:
+        return []
+    count = len(lanes.target)
+    return [f"{MOVES} it moves to {count}; killed? wapipe topics scale --lanes {number}={count}"]
 
 
 def preflight_stops(

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.config import Settings
+from pipeline.operations.account import account_states
 from pipeline.operations.events import OUTBOUND
 from pipeline.operations.reading import Advance, Reader, decoded
+from pipeline.records.lanes import lanes_in_force
 from pipeline.whatsapp.profiles import default_limit
 
 LEDGER: Final = "send-ledger"
@@ -48,7 +50,7 @@ def attempts_of(
     reader: Reader, settings: Settings, number: str, since_ms: int, advance: Advance | None = None
 ) -> Arrivals:
     """What a number of the settings posted since then, by its lanes' ledgers."""
-    lanes = [partition for partition, (owner, _) in settings.lanes().items() if owner == number]
+    lanes = sorted(lanes_in_force(settings, account_states(reader).get)[number].used)
     at_ms, refused_ms = list[int](), list[int]()
     for row in reader.to_end(LEDGER, partitions=lanes, since_ms=since_ms, advance=advance):
         record: dict[str, Any] = decoded(row) or {}

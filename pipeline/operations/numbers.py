@@ -14,13 +14,14 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pipeline.clock import rfc3339
 from pipeline.config import Settings
 from pipeline.errors import WrongRequest
-from pipeline.operations.account import account_states, all_stops
+from pipeline.operations.account import MOVES, account_states, all_stops
 from pipeline.operations.acts import Act, Actor, Outgoing, audited
 from pipeline.operations.arrivals import NOW_S, limit_of, rates_now
 from pipeline.operations.overrides import override_key, override_of
 from pipeline.operations.reading import CONNECT_TIMEOUT_S, Reader, unreachable
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
+from pipeline.records.lanes import Lanes, lanes_in_force
 from pipeline.records.request import PRIORITIES
 from pipeline.streams.client import reader_conf
 from pipeline.streams.topics import DELAYED, READY
@@ -77,7 +78,7 @@ def standing(
     stops = all_stops(settings, number, states, lifted, now_ms)
     is_partial = bool((states.get(pause_key(number)) or {}).get("priorities"))
     limit, _ = limit_of(settings, number)
-    is_still = any(not (stop.startswith("operator") and is_partial) for stop in stops)
+    is_still = any(not ((stop.startswith("operator") and is_partial) or stop.startswith(MOVES)) for stop in stops)
     waiting = sum(backlog[name] for name in READY)
     return Standing(
         number, own.business, own.profile, limit, rate_now_per_s, is_still, tuple(stops),
@@ -93,15 +94,19 @@ def standings(reader: Reader, settings: Settings, now_ms: int) -> list[Standing]
     Raises:
         BrokerUnreachable: no broker answered in time.
     """
-    states, answers, waiting = account_states(reader), rates_now(reader, now_ms), backlogs(settings)
+    states, answers = account_states(reader), rates_now(reader, now_ms)
+    waiting = backlogs(settings, lanes_in_force(settings, states.get))
     return [
         standing(settings, number, states, waiting[number], now_ms, answers[number] / NOW_S)
         for number in settings.numbers
     ]
 
 
-def backlogs(settings: Settings) -> dict[str, dict[str, int]]:
+def backlogs(settings: Settings, lanes: Mapping[str, Lanes]) -> dict[str, dict[str, int]]:
     """Uncommitted records by number and lane topic (without the prefix); blocks.
+
+    Args:
+        lanes: In force, of every number.
 
     Raises:
         BrokerUnreachable: no broker answered in time.
@@ -110,8 +115,9 @@ def backlogs(settings: Settings) -> dict[str, dict[str, int]]:
     found = {number: dict.fromkeys((*READY, *DELAYED), 0) for number in settings.numbers}
     consumer = Consumer(reader_conf(settings.kafka, **{"group.id": group}))
     try:
-        for partition, (number, _) in settings.lanes().items():
+        for number, partition in [(name, one) for name in found for one in sorted(lanes[name].held)]:
             places = [TopicPartition(settings.topic(name), partition) for name in found[number]]
+            # The ends come after all commits: what a sender has written before it committed something is seen.
             for name, place in zip(found[number], consumer.committed(places, CONNECT_TIMEOUT_S), strict=True):
                 low, end = consumer.get_watermark_offsets(place, timeout=CONNECT_TIMEOUT_S)
                 found[number][name] += end - (max(place.offset, low) if place.offset >= 0 else low)

@@ -87,7 +87,7 @@ class OverrideState(Record):
 
 
 class MarkState(Record):
-    """`lane:ID#SHARD/mark`: from where the next owner has to read the ledger."""
+    """`lane:ID#SHARD/mark`: from where the next owner has to read the ledger, of this partition."""
 
     kind: Literal["lane"]
     id: str
@@ -95,6 +95,7 @@ class MarkState(Record):
     needed: int
     generation: int
     last_attempt_ms: int | None
+    partition: int | None = None
     at: TimeMs
     by: str
 

@@ -186,6 +186,10 @@ _PAUSE: Example = {
     "kind": "number", "id": _NUMBER, "aspect": "pause", "paused": True, "priorities": ["bulk"], "reason": "too many",
     "at": _AT, "by": "ada",
 }  # fmt: skip
+_LANES: Example = {
+    "kind": "number", "id": _NUMBER, "aspect": "lanes", "partitions": [0], "target": [1, 2], "step": "drain",
+    "earlier": [], "run": "5f0c", "at": _AT, "by": "ada",
+}  # fmt: skip
 _LAYOUT: Example = {
     "kind": "topics", "id": "recipients", "aspect": "layout", "partitions": 12, "target": 24, "step": "move",
     "moved": ["consent"], "earlier": [], "settling_until": None, "run": "5f0c", "at": _AT, "by": "ada",
@@ -290,6 +294,7 @@ VALID: dict[str, dict[str, Example]] = {
         "definition": _DEFINITION,
         "templates": _SYNCED,
         "layout": _LAYOUT,
+        "lanes": _LANES,
     },
     "audit-event": {"revoke": _AUDIT},
 }
@@ -349,6 +354,7 @@ INVALID: dict[str, dict[str, Example]] = {
         "campaign-of-no-state": {**_CAMPAIGN, "state": "stopped"},
         "pause-of-no-priority": {**_PAUSE, "priorities": ["slow"]},
         "layout-of-no-step": {**_LAYOUT, "step": "soon"},
+        "lanes-without-one": {**_LANES, "partitions": []},
         "definition-with-text-for-components": {**_DEFINITION, "components": "hello"},
     },
     "audit-event": {"unknown-way": {**_AUDIT, "via": "phone"}},

@@ -41,6 +41,7 @@ from pipeline.records.account import (
 )
 from pipeline.records.consent import Consent, ConsentEvent, ConsentUpdate
 from pipeline.records.inbound import InboundEvent, ServiceWindow
+from pipeline.records.lanes import LanesState
 from pipeline.records.layout import LayoutState
 from pipeline.records.ledger import LedgerRecord
 from pipeline.records.outbound import OutboundEvent
@@ -71,7 +72,8 @@ AccountState = Annotated[
     | PauseState
     | TemplateDefinition
     | TemplatesState
-    | LayoutState,
+    | LayoutState
+    | LanesState,
     Field(discriminator="aspect"),
 ]
 MODELS: dict[str, TypeAdapter[Any]] = {

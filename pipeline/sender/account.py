@@ -13,6 +13,7 @@ import structlog
 from pipeline.clock import parse_rfc3339_ms
 from pipeline.errors import RecordError
 from pipeline.records.codec import decode_object
+from pipeline.records.lanes import Lanes, is_lanes_key, parse_lanes
 from pipeline.sender.stops import Stops
 from pipeline.whatsapp.template_registry import TemplateRegistry
 
@@ -48,6 +49,8 @@ class AccountState:
 
     Attributes:
         templates: What its records of templates come to, without their texts.
+        lanes: The lanes on record, by number.
+        lanes_changes: Grows with every record of lanes.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -57,6 +60,8 @@ class AccountState:
         self.templates = TemplateRegistry(has_texts=False)
         self._on_change = on_change
         self.stops = Stops()
+        self.lanes: dict[str, Lanes] = {}
+        self.lanes_changes = 0
 
     def apply(self, batch: list[Any]) -> None:
         """Take a batch of Kafka messages in; what cannot be read is logged and skipped."""
@@ -73,6 +78,9 @@ class AccountState:
     def _put(self, key: str, value: dict[str, Any] | None) -> None:
         if self.templates.put(key, value):
             return
+        if is_lanes_key(key):
+            self._put_lanes(key.removeprefix("number:").removesuffix("/lanes"), parse_lanes(value))
+            return
         if value is None:
             self._values.pop(key, None)
             self._halts.pop(key, None)
@@ -86,6 +94,13 @@ class AccountState:
         elif value.get("aspect") == "marketing":
             self.pause_marketing(value["id"], parse_rfc3339_ms(value["until"]))
 
+    def _put_lanes(self, number: str, lanes: Lanes | None) -> None:
+        self.lanes_changes += 1
+        if lanes is None:
+            self.lanes.pop(number, None)
+        else:
+            self.lanes[number] = lanes
+
     def get(self, key: str) -> dict[str, Any] | None:
         """The newest value of a key, as it stands on the topic; None: there is none."""
         return self._values.get(key)
@@ -95,10 +110,14 @@ class AccountState:
         value = self._values.get(f"number:{number}/webhook")
         return bool(value and value.get("verified"))
 
-    def mark(self, lane: str) -> tuple[int, int, int | None] | None:
-        """The lane's mark: (ledger offset needed, generation in force there, broker time of the last attempt)."""
+    def mark(self, lane: str, partition: int | None = None) -> tuple[int, int, int | None] | None:
+        """The lane's mark: (ledger offset needed, generation in force there, broker time of the last attempt).
+
+        Args:
+            partition: Of the lane; a mark that was left on another one, before the number got other lanes, is none.
+        """
         value = self._values.get(f"lane:{lane}/mark")
-        if value is None:
+        if value is None or (partition is not None and value.get("partition") not in (None, partition)):
             return None
         needed, generation, last_ms = value.get("needed"), value.get("generation"), value.get("last_attempt_ms")
         if not isinstance(needed, int) or not isinstance(generation, int):

@@ -17,8 +17,10 @@ from faust.types import TP
 
 from pipeline.clock import steady_s, unix_ms, unix_s
 from pipeline.config import Settings
+from pipeline.errors import BrokerUnreachable
 from pipeline.health import Health
 from pipeline.metrics import Metrics
+from pipeline.records.lanes import differing, with_lanes
 from pipeline.sender.access import Access
 from pipeline.sender.account import AccountState
 from pipeline.sender.context import Context
@@ -29,9 +31,11 @@ from pipeline.sender.handover import Handover
 from pipeline.sender.inbound_count import InboundCount
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import Lane
+from pipeline.sender.leaving import Leaving
 from pipeline.sender.logins import Logins
 from pipeline.sender.looks import Looks
 from pipeline.sender.optouts import OptOuts
+from pipeline.sender.own_lanes import OwnLanes
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import LedgerReader, Tail
 from pipeline.sender.scheduling import Scheduling
@@ -55,6 +59,8 @@ log = structlog.get_logger(__name__)
 ASSIGNED: Final = "assignment"
 ACCOUNT: Final = "account_state"
 CLOSE_S: Final = 10.0
+KNOWN_SOON: Final[dict[str, Any]] = {"consumer_metadata_max_age_ms": 15_000}
+"""Partitions that are added for new lanes are owned soon."""
 PACE_RECORDS: Final = 32
 PACE_S: Final = 0.01
 """Taking a backlog in must not keep the processor from sending what is in memory already: so much, then a pause."""
@@ -77,8 +83,8 @@ class Sender:
         self._scopes = scopes_of(settings.numbers)
         self._lane_topics = tuple(settings.topic(name) for name in (*READY, *DELAYED))
         urgent, *_ = self._lane_topics
-        self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics, ahead=(urgent,))
-        account = AccountState(self._wake_all)
+        self.app = HardenedApp(settings, "sender", co_partitioned=self._lane_topics, ahead=(urgent,), **KNOWN_SOON)
+        account = AccountState(self._hear)
         client, access = Client(), Access()
         access.on_change = self._has_token
         logins = Logins(settings, access, client, self._scopes, self._sister_wait_s, steady_s, unix_s)
@@ -119,7 +125,10 @@ class Sender:
             self.ctx, finish, self._scheduling, self._intake, reader, self._account_follower, self.app.conf.id
         )
         self._handover = Handover(self.ctx)
-        self._ticker = Ticker(self.ctx, dispatch, unknowns, self._handover, health)
+        self._ticker = Ticker(
+            self.ctx, dispatch, unknowns, self._handover, health, Leaving(self.ctx, finish, self._scheduling)
+        )
+        self._own_lanes = OwnLanes(self.ctx, self._scopes, self._open)
         self._tick_task = loop.create_task(self._ticker.run())
         self._tick_task.add_done_callback(self._crash_by)
         self._add_agents()
@@ -129,13 +138,24 @@ class Sender:
         self.app.hooks_revoked = self._revoked
 
     async def warm_up(self) -> None:
-        """Fetch the metadata of what will be written.
+        """Fetch the metadata of what will be written, and learn which lanes there are.
 
         Raises:
             BrokerUnreachable: no broker answered in time, or one refused us.
+            ConfigError: by what is on record, two numbers have the same lane.
         """
-        topics = [self._settings.topic(name) for name in WRITTEN]
-        await asyncio.to_thread(self.ctx.delivery.warm_up, topics, self._settings.kafka.startup_timeout_s)
+        topics, timeout_s = [self._settings.topic(name) for name in WRITTEN], self._settings.kafka.startup_timeout_s
+        await asyncio.to_thread(self.ctx.delivery.warm_up, topics, timeout_s)
+        try:
+            await asyncio.wait_for(self._account_follower.caught_up.wait(), timeout_s)
+        except TimeoutError as exc:
+            why = f"account-state: not read to the end within {timeout_s:g} s"
+            raise BrokerUnreachable(f"{self._settings.kafka.bootstrap_servers}: {why}") from exc
+        lanes = self._own_lanes.in_force()
+        with_lanes(self._settings, {number: one.held for number, one in lanes.items()})
+        for number, remedy in differing(self._settings, lanes).items():
+            log.warning("lanes_differ", number=number, remedy=remedy)
+        self._own_lanes.note_pinned()
 
     async def close(self) -> None:
         """Stop tasks, readers and clients, after the app has stopped."""
@@ -181,19 +201,9 @@ class Sender:
     # -- assignment --------------------------------------------------------------------------------------------------
     async def _assigned(self, partitions: frozenset[TP], generation: int) -> None:
         self._metrics.rebalances.inc()
-        owned = self._settings.lanes()
-        assigned = sorted({tp.partition for tp in partitions})
+        assigned = {tp.partition for tp in partitions}
         self._handover.forget_others(assigned)
-        for partition in assigned:
-            if partition not in owned:
-                continue
-            number, shard = owned[partition]
-            settings = self._settings.numbers[number]
-            lane = Lane(
-                number, shard, partition, settings, self.ctx.access.endpoint(number), self._scopes[number], steady_s()
-            )  # fmt: skip
-            self.ctx.lanes[partition] = lane
-            self.ctx.spawn(lane, self._open(lane, generation))
+        self._own_lanes.assigned(assigned, generation)
         self._looks.follow({lane.number for lane in self.ctx.lanes.values()})
         self._health.meet(ASSIGNED)
 
@@ -209,6 +219,7 @@ class Sender:
         await self._handover.hand_over()
 
     async def _revoked(self, _partitions: frozenset[TP], _generation: int) -> None:
+        self._own_lanes.revoked()
         self._handover.close_all()
 
     async def _account_known(self) -> None:
@@ -220,6 +231,12 @@ class Sender:
         """Whom every sender needs to hear: those who read beside the stream."""
         own: dict[str, Reader] = {"account-state": self._account_follower, "suppressions": self._suppressed}
         return {**own, **self.ctx.optouts.readers}
+
+    def _hear(self) -> None:
+        """`account-state` said something: most of it is looked at by lanes; which lanes there are is seen to here."""
+        if self._own_lanes.follow():
+            self._looks.follow({lane.number for lane in self.ctx.lanes.values()})
+        self._wake_all()
 
     def _wake_all(self) -> None:
         for lane in self.ctx.lanes.values():

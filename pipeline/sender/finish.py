@@ -30,7 +30,7 @@ from pipeline.sender.lane import Lane
 from pipeline.sender.spans import Spans
 from pipeline.sender.wheel import goes_through_gate, hop_delay_ms, tier_for
 from pipeline.streams.delivery import Receipt
-from pipeline.streams.partition import partition_of
+from pipeline.streams.partition import LanePlace, partition_of
 from pipeline.whatsapp.suppression import SCHEMA as SUPPRESSION_SCHEMA
 from pipeline.whatsapp.suppression import suppression_of
 
@@ -187,6 +187,22 @@ class Finish:
         )
         job.copy_ms = max(job.copy_ms, receipt.timestamp_ms)
         self._ctx.metrics.deferred.labels(tier, reason).inc()
+
+    async def move(self, lane: Lane, job: Job, to: LanePlace) -> None:
+        """Have a message wait on another lane of its number, as a durable copy there; no event."""
+        now_s, now_ms = self._ctx.steady_s(), self._ctx.unix_ms()
+        rest_ms = int(max(0.0, job.due_s - now_s) * 1000)
+        due_ms = now_ms + rest_ms if rest_ms else job.message.due_ms or now_ms
+        record = copy_of(
+            job.message, due_ms=due_ms, reason=job.reason or "behind_deferred", attempt=job.attempt, spent=job.spent,
+            unknown=job.unknown, hops=job.hops, via_gate=job.goes_to_gate,
+        )  # fmt: skip
+        topic = self._ctx.settings.topic(tier_for(due_ms - now_ms))
+        headers = _traced(READY_HEADERS, job.trace)
+        async with job.turn():
+            await self._ctx.write(lane, topic, encode({**record, "lane": to.key}), to.key, headers, to.partition)
+            await self._ctx.ours(lane)
+            self._ctx.acknowledge_job(lane, job)
 
     async def back_to_gate(self, lane: Lane, job: Job) -> None:
         """Have a message judged anew that waited an hour or more: consent, window and template may have changed."""

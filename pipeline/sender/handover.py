@@ -91,6 +91,7 @@ class Handover:
             "needed": needed,
             "generation": generation,
             "last_attempt_ms": lane.ledger.last_attempt_ms,
+            "partition": lane.partition,
             "at": rfc3339(self._ctx.unix_ms()),
             "by": self._ctx.owner,
         }

@@ -12,8 +12,9 @@ Used by the owner for what it writes itself, and at take-over for what its prede
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from pipeline.sender.attempt_age import AGE_MIN_S
@@ -23,6 +24,10 @@ MAX_IDS = 1_000_000
 PAIR_MEMORY_MS = 270_000
 USUAL_AGE_MS = int(AGE_MIN_S * 1000)
 MAX_PAIR_ATTEMPTS = 100_000
+NOWHERE = -1
+"""Before every record of a ledger."""
+NEVER_NEEDED = 2**62
+"""Behind every record of a ledger."""
 
 
 @dataclass(slots=True)
@@ -209,6 +214,31 @@ class LedgerState:
         ]
         for request_id, state in old:
             self._forget(request_id, state)
+
+    def inherit(self, earlier: LedgerState, own: Collection[str], persons: Collection[str]) -> None:
+        """Know what was settled on a lane that the number had before: it is not sent again here.
+
+        Nothing of it has to be told any more, and offsets of that ledger mean nothing in this one.
+
+        Args:
+            own: Request ids there whose person belongs to this lane now.
+            persons: These persons.
+        """
+        for request_id in own:
+            known = earlier.of(request_id)
+            if known is not None and known.settled and request_id not in self.ids:
+                self.ids[request_id] = replace(
+                    known, settled_at=NOWHERE, first_offset=NEVER_NEEDED, event=None, place=None, open={}
+                )
+                if known.message_id is not None:
+                    self.message_ids.add(known.message_id)
+        pairs = [pair for pair in earlier.pair_attempts if pair[0] in persons]
+        self.pair_attempts = deque(
+            sorted((*pairs, *self.pair_attempts), key=itemgetter(1)), maxlen=MAX_PAIR_ATTEMPTS
+        )  # fmt: skip
+        # Tokens that another lane has spent are spent, whoever it was for.
+        last_ms = max(earlier.last_attempt_ms or 0, self.last_attempt_ms or 0)
+        self.last_attempt_ms = last_ms or None
 
     def recent_pairs(self, now_ms: int) -> dict[str, list[int]]:
         """Attempts of the last 270 s by recipient: broker times in ms."""

@@ -27,6 +27,7 @@ from pipeline.sender.optouts import heard_ms
 from pipeline.sender.replay import LedgerReader, Standing
 from pipeline.sender.scheduling import Scheduling
 from pipeline.streams.follow import Follower
+from pipeline.streams.partition import shard_of
 from pipeline.streams.topics import DELAYED, READY
 from pipeline.throttle.bucket import Bucket, inherited_tokens
 
@@ -126,7 +127,7 @@ class Takeover:
         if lane.pairs is not None:
             window_ms = max(window_ms, PAIR_MEMORY_MS)
         start, end = self._reader.begin_and_end(lane.partition, window_ms)
-        mark = self._ctx.account.mark(lane.key)
+        mark = self._ctx.account.mark(lane.key, lane.partition)
         state = LedgerState()
         if mark is not None:
             needed, generation, last_ms = mark
@@ -136,7 +137,34 @@ class Takeover:
         is_long = end - start >= LONG_HISTORY_RECORDS
         with self._collector.paused() if is_long else nullcontext():
             self._reader.read(lane.partition, start, end, state.apply)
+            self._inherit(lane, state, window_ms)
         return state, end
+
+    def _inherit(self, lane: Lane, state: LedgerState, window_ms: int) -> None:
+        """Learn what was sent on lanes that the number had before, as long as it may come again. Blocks, in a thread.
+
+        A gate that was killed may have had messages written to a lane of before whose source it judges once more.
+        """
+        lanes = self._ctx.account.lanes.get(lane.number)
+        if lanes is None or lane.partition not in lanes.partitions:
+            return
+        shards, now_ms = len(lanes.partitions), self._ctx.unix_ms()
+        for partition in [p for one in lanes.earlier if now_ms < one.closed_ms + window_ms for p in one.partitions]:
+            earlier, persons = self._read_earlier(partition, window_ms)
+            own = [one for one, person in persons.items() if shard_of(person, shards) == lane.shard]
+            state.inherit(earlier, own, {persons[one] for one in own})
+
+    def _read_earlier(self, partition: int, window_ms: int) -> tuple[LedgerState, dict[str, str]]:
+        """What a ledger says, and the person of each request id on it."""
+        state, persons = LedgerState(), dict[str, str]()
+
+        def apply(record: dict[str, Any], offset: int, timestamp_ms: int) -> None:
+            state.apply(record, offset, timestamp_ms)
+            if record["recipient"] is not None:
+                persons[record["request_id"]] = record["recipient"]
+
+        self._reader.read(partition, *self._reader.begin_and_end(partition, window_ms), apply)
+        return state, persons
 
     def _read_on(self, lane: Lane, state: LedgerState, start: int, end: int) -> int:
         """Fold what was written since; after a failure, from where it broke off. Blocks, in a thread."""

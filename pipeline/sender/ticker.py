@@ -16,6 +16,7 @@ from pipeline.sender.figures import Figures
 from pipeline.sender.halts import Halts
 from pipeline.sender.handover import Handover
 from pipeline.sender.lane import Lane
+from pipeline.sender.leaving import Leaving
 from pipeline.sender.quality import Quality
 from pipeline.sender.unknown import Unknowns
 from pipeline.streams.progress import Progress
@@ -34,10 +35,10 @@ class Ticker:
     """Ticks until it is cancelled."""
 
     def __init__(
-        self, ctx: Context, dispatch: Dispatch, unknowns: Unknowns, handover: Handover, health: Health
+        self, ctx: Context, dispatch: Dispatch, unknowns: Unknowns, handover: Handover, health: Health, leaving: Leaving
     ) -> None:
         self._ctx, self._dispatch, self._unknowns = ctx, dispatch, unknowns
-        self._handover = handover
+        self._handover, self._leaving = handover, leaving
         self._halts = Halts(ctx)
         self._figures = Figures(ctx.metrics, dispatch.stop_reasons)
         self._quality = Quality(ctx)
@@ -71,6 +72,7 @@ class Ticker:
         lane.follow_throughput(self._ctx.account.throughput(lane.number), self._ctx.steady_s())
         self._quality.follow(lane)
         self._dispatch.make_room(lane)
+        self._leaving.look(lane)
         if count % UNKNOWN_EVERY == 0:
             try:
                 await self._unknowns.tick(lane)

@@ -1,8 +1,11 @@
-"""Reads the layout of recipients (`records/layout.py`) from `account-state`. Blocks for a fraction of a second."""
+"""Reads from `account-state` what a role has to know before it runs: the layout of recipients (`records/layout.py`),
+and the lanes of numbers (`records/lanes.py`). Blocks for a fraction of a second.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -10,6 +13,7 @@ from pipeline.clock import steady_s
 from pipeline.config import Settings
 from pipeline.errors import BrokerUnreachable
 from pipeline.records.codec import decode_object
+from pipeline.records.lanes import Lanes, is_lanes_key, lanes_in_force
 from pipeline.records.layout import KEY, Layout, parse_layout
 from pipeline.streams.client import reader_conf
 
@@ -27,8 +31,23 @@ def read_layout(settings: Settings, timeout_s: float = STALL_TIMEOUT_S) -> Layou
         BrokerUnreachable: no broker answered, or nothing came for `timeout_s`.
         ContractError: what stands there is no layout.
     """
+    return parse_layout(_newest(settings, lambda key: key == KEY, timeout_s).get(KEY))
+
+
+def read_lanes(settings: Settings, timeout_s: float = STALL_TIMEOUT_S) -> dict[str, Lanes]:
+    """The lanes in force of every number of the settings.
+
+    Raises:
+        BrokerUnreachable: no broker answered, or nothing came for `timeout_s`.
+        ContractError: what stands there are no lanes.
+    """
+    return lanes_in_force(settings, _newest(settings, is_lanes_key, timeout_s).get)
+
+
+def _newest(settings: Settings, is_wanted: Callable[[str], bool], timeout_s: float) -> dict[str, dict[str, Any]]:
+    """The newest value of each key that is wanted."""
     consumer = Consumer(reader_conf(settings.kafka))
-    found: bytes | None = None
+    found: dict[str, bytes | None] = {}
     try:
         consumer.assign([TopicPartition(settings.topic(ACCOUNT), 0, 0)])
         give_up_s = steady_s() + timeout_s
@@ -37,9 +56,11 @@ def read_layout(settings: Settings, timeout_s: float = STALL_TIMEOUT_S) -> Layou
                 error = message.error()
                 if error is None:
                     give_up_s = steady_s() + timeout_s
-                    found = message.value() if message.key() == KEY.encode() else found
+                    key = (message.key() or b"").decode(errors="replace")
+                    if is_wanted(key):
+                        found[key] = message.value()
                 elif error.code() == KafkaError._PARTITION_EOF or error.code() in _ABSENT:
-                    return parse_layout(decode_object(found)) if found is not None else None
+                    return {key: decode_object(value) for key, value in found.items() if value is not None}
                 elif not error.retriable():
                     raise BrokerUnreachable(f"{settings.kafka.bootstrap_servers}: {ACCOUNT}: {error.name()}")
     except KafkaException as exc:

@@ -1,6 +1,9 @@
-"""Which partition a key belongs to: murmur2 as the Java client computes it. Pure."""
+"""Which partition a key belongs to: murmur2 as the Java client computes it; which lane a person belongs to. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
@@ -39,3 +42,20 @@ def partition_of(key: str, partitions: int) -> int:
 def shard_of(recipient: str, shards: int) -> int:
     """Shard of a sending number that a recipient belongs to; another hash than the partition's, so both spread."""
     return (murmur2(b"shard:" + recipient.encode()) & 0x7FFFFFFF) % shards
+
+
+class LanePlace(NamedTuple):
+    """Where a message waits for its number: the key `<number>#<shard>` and the partition pinned for it."""
+
+    key: str
+    partition: int
+
+
+def lane_of(number: str, recipient: str, partitions: Sequence[int]) -> LanePlace:
+    """Lane of a recipient among those of a number; the same for all priorities.
+
+    Args:
+        partitions: The number's lane partitions, one per shard.
+    """
+    shard = shard_of(recipient, len(partitions)) if len(partitions) > 1 else 0
+    return LanePlace(f"{number}#{shard}", partitions[shard])

@@ -16,6 +16,7 @@ from pipeline.sender.finish import Finish
 from pipeline.sender.handover import Handover
 from pipeline.sender.intake import Intake
 from pipeline.sender.lane import Lane
+from pipeline.sender.leaving import Leaving
 from pipeline.sender.optouts import OptOuts
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import Tail
@@ -148,7 +149,8 @@ class SimProcess:
         self._takeover = Takeover(self.ctx, finish, self.scheduling, self.intake, reader, follower, "wapipe-sender")
         self.handover = Handover(self.ctx)
         health = Health(("assignment",), self.ctx.steady_s)
-        ticker = Ticker(self.ctx, dispatch, unknowns, self.handover, health)
+        leaving = Leaving(self.ctx, finish, self.scheduling)
+        ticker = Ticker(self.ctx, dispatch, unknowns, self.handover, health, leaving)
         self._ticking = loop.create_task(ticker.run())
         self._ticking.add_done_callback(self._tick_ended)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import ContractError
-from pipeline.gate.routing import Lane, delayed_topic, lane_of
+from pipeline.gate.routing import delayed_topic
 from pipeline.records.returning import (
     ATTEMPT_HEADER,
     FIRST_TIME,
@@ -14,6 +14,7 @@ from pipeline.records.returning import (
     read_returning,
     returning_headers,
 )
+from pipeline.streams.partition import LanePlace, lane_of
 from tests.unit.gate.making import ADA, NUMBER
 
 SOURCE = {"topic": "outbound-requests", "partition": 3, "offset": 991, "timestamp_ms": 1}
@@ -22,8 +23,8 @@ SOURCE = {"topic": "outbound-requests", "partition": 3, "offset": 991, "timestam
 def test_lane_is_the_number_s_shard_of_the_recipient() -> None:
     """A recipient always has the same lane of a number, and the lanes share the recipients."""
     lanes = {lane_of(NUMBER, str(15550100000 + i), [4, 5, 9]) for i in range(100)}
-    assert lanes == {Lane(f"{NUMBER}#0", 4), Lane(f"{NUMBER}#1", 5), Lane(f"{NUMBER}#2", 9)}
-    assert lane_of(NUMBER, ADA, [7]) == Lane(f"{NUMBER}#0", 7)
+    assert lanes == {LanePlace(f"{NUMBER}#0", 4), LanePlace(f"{NUMBER}#1", 5), LanePlace(f"{NUMBER}#2", 9)}
+    assert lane_of(NUMBER, ADA, [7]) == LanePlace(f"{NUMBER}#0", 7)
     assert lane_of(NUMBER, ADA, [4, 5]) == lane_of(NUMBER, ADA, [4, 5])
 
 

@@ -15,6 +15,7 @@ from pipeline.sender.dispatch import Dispatch
 from pipeline.sender.evidence import Evidence
 from pipeline.sender.jobs import Stage
 from pipeline.sender.lane import Lane
+from pipeline.sender.leaving import Leaving
 from pipeline.sender.posting import Posting
 from pipeline.sender.replay import Tail
 from pipeline.sender.ticker import Ticker
@@ -99,7 +100,8 @@ class Sender:
         self.evidence = Evidence(world.settings, world.loop, lambda: None, Opening)
         self.unknowns = Unknowns(ctx, finish, scheduling, self.evidence, Tail(world.reader))
         self.dispatch = Dispatch(ctx, finish, scheduling, Posting(ctx, finish, scheduling), self.unknowns)
-        ticker = Ticker(ctx, self.dispatch, self.unknowns, world.handover, Health(("assignment",), ctx.steady_s))
+        leaving, health = Leaving(ctx, finish, scheduling), Health(("assignment",), ctx.steady_s)
+        ticker = Ticker(ctx, self.dispatch, self.unknowns, world.handover, health, leaving)
         self._ticking = world.loop.create_task(ticker.run()) if ticks else None
         world.kafka.write("account-state", {"aspect": "webhook", "verified": True}, f"number:{NUMBER}/webhook")
 

@@ -38,10 +38,12 @@ def test_a_mark_has_all_that_a_reader_asks_for(bench: Make) -> None:
     assert stored.raw_key == f"lane:{LANE}/mark".encode()
     assert stored.json() == {
         "kind": "lane", "id": LANE, "aspect": "mark", "needed": first, "generation": 4, "last_attempt_ms": attempt_ms,
-        "at": rfc3339(stored.time_ms - 1), "by": "host/1",
+        "partition": 0, "at": rfc3339(stored.time_ms - 1), "by": "host/1",
     }  # fmt: skip
     world.ctx.account.apply([stored])
     assert world.ctx.account.mark(LANE) == (first, 4, attempt_ms)
+    assert world.ctx.account.mark(LANE, 0) == (first, 4, attempt_ms)
+    assert world.ctx.account.mark(LANE, 7) is None, "that of a lane of before, on another partition"
 
 
 def test_a_lane_without_news_is_needed_from_its_end(bench: Make) -> None:

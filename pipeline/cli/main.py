@@ -136,7 +136,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
         exc.show()
         return EXIT_USAGE
     except PipelineError as exc:
-        click.echo(click.style("error: ", fg="red", bold=True) + _printable(hidden(str(exc))), err=True)
+        click.echo(_error_word() + _printable(hidden(str(exc))), err=True)
         return exc.exit_code
     except BrokenPipeError:  # whoever read along has seen enough, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -145,6 +145,11 @@ def _exit_code(run: Callable[[], Any]) -> int:
         click.echo(hidden(traceback.format_exc()), err=True)
         return EXIT_CRASHED
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _error_word() -> str:
+    """`error: `, red where there is a terminal; click looks for that, but not whether colours are wanted."""
+    return "error: " if os.environ.get("NO_COLOR") else click.style("error: ", fg="red", bold=True)
 
 
 def _printable(text: str) -> str:

@@ -9,8 +9,9 @@ from dataclasses import asdict
 import click
 
 from pipeline.cli.app import shell_user, with_settings
-from pipeline.cli.output import Cell, json_document, line, table
+from pipeline.cli.output import json_document, line
 from pipeline.cli.scaling import note_layout
+from pipeline.cli.topics_diff import diff, summary
 from pipeline.cli.topics_scale import scale
 from pipeline.clock import steady_s
 from pipeline.config import Settings
@@ -21,13 +22,6 @@ from pipeline.streams.topics import apply as make
 
 SETTLE_TIMEOUT_S = 15.0
 SETTLE_EVERY_S = 0.2
-
-_SIGNS: dict[str, tuple[str, str]] = {
-    "create": ("+ create", "good"),
-    "add_partitions": ("~ extend", "wait"),
-    "set": ("~ set", "wait"),
-    "refuse": ("! by hand", "bad"),
-}
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Differences as JSON on stdout.")
 
@@ -46,20 +40,15 @@ def differences(settings: Settings) -> list[Change]:
     return compare(settings, read_broker(settings, CONNECT_TIMEOUT_S))
 
 
-def _show(settings: Settings, changes: Sequence[Change], is_json: bool) -> None:
+def _show(settings: Settings, changes: Sequence[Change], is_json: bool, *, is_plan: bool = True) -> None:
     if is_json:
         json_document([{**asdict(change), "topic": settings.topic(change.topic)} for change in changes])
         return
     if not changes:
         line(("in order", "good"), f"all {len(TOPICS)} topics are as the pipeline needs them")
         return
-    table(("change", "topic", "what", "found", "wanted", "remedy"), (_row(settings, change) for change in changes))
-
-
-def _row(settings: Settings, change: Change) -> tuple[Cell, ...]:
-    found: Cell = (change.found, "bad" if change.action == "refuse" else "dim")
-    name = settings.topic(change.topic)
-    return _SIGNS[change.action], name, change.what, found, (change.wanted, "good"), (change.remedy, "dim")
+    for row in (*diff(settings, changes), *(summary(settings, changes) if is_plan else ())):
+        line(*row)
 
 
 @topics.command()
@@ -68,9 +57,12 @@ def _row(settings: Settings, change: Change) -> tuple[Cell, ...]:
 def plan(settings: Settings, is_json: bool) -> int:
     """Show what `topics apply` would change; changes nothing.
 
+    A diff: + is made, ~ is changed (from → to), ! cannot be changed by `topics apply`, with the remedy.
+
     \b
-    Example:
+    Examples:
       wapipe topics plan
+      wapipe topics plan --json
     """
     _show(settings, differences(settings), is_json)
     return EXIT_DONE
@@ -114,7 +106,7 @@ def apply(settings: Settings, is_json: bool) -> int:
                 raise
         _await_in_order(settings)
         note_layout(settings, changes, shell_user().name)
-    _show(settings, changes, is_json)
+    _show(settings, changes, is_json, is_plan=False)
     if changes and not is_json:
         line(("done", "good"), f"{len(changes)} changes made; all topics are as the pipeline needs them")
     return EXIT_DONE

@@ -31,7 +31,8 @@ def trace(
 ) -> int:
     """Show every event of a message, and what it waits for.
 
-    Exits 65 if nothing is found. Times are UTC; those of webhooks are when they came in.
+    Dead letters of it are among them, and who replayed or discarded each, and why. Exits 65 if nothing is found.
+    Times are UTC; those of webhooks are when they came in.
 
     \b
     Examples:
@@ -43,7 +44,7 @@ def trace(
     asked = request_id if request_id is not None else _person(recipient)
     now_ms = unix_ms()
     with open_reader(settings) as reader, SlowProgress("reading events") as progress:
-        search = Search(reader, max(0, now_ms - since_ms), number, progress.update)
+        search = Search(reader, max(0, now_ms - since_ms), number, progress.update, settings.kafka.topic_prefix)
         found = search.by_request(asked) if request_id is not None else search.by_recipient(asked)
         steps = in_order(found)
         open_steps = unfinished(steps)

@@ -106,7 +106,7 @@ class DeadLetters:
         self._metrics = metrics
         self._repeats = Repeats()
 
-    def of(self, item: Item, code: str, message: str) -> Out:
+    def of(self, item: Item, code: str, message: str, attempts: int = 0) -> Out:
         """The record that keeps an item's bytes."""
         self._metrics.dead_letters.labels(STAGE, code).inc()
         if item.span is not None:
@@ -117,10 +117,10 @@ class DeadLetters:
                 "record_dead_lettered", topic=item.topic, partition=item.tp[1], offset=item.offset, code=code,
                 detail=message, suppressed=held_back, remedy="wapipe dead-letters list",
             )  # fmt: skip
-        return dead_letter(item, code, message)
+        return dead_letter(item, code, message, attempts)
 
 
-def dead_letter(item: Item, code: str, message: str) -> Out:
+def dead_letter(item: Item, code: str, message: str, attempts: int = 0) -> Out:
     """Write the original bytes away, with headers that say why."""
     headers = dead_letter_headers(
         topic=item.tp[0],
@@ -129,7 +129,7 @@ def dead_letter(item: Item, code: str, message: str) -> Out:
         stage=STAGE,
         code=code,
         message=message,
-        attempts=0,
+        attempts=attempts,
         timestamp_ms=unix_ms(),
         original=item.headers,
     )

@@ -175,7 +175,7 @@ class RequestJudge:
                 return Wait(topic)
             if returning.unknown:
                 # An attempt of it may have gone out: it may not end as if it never had.
-                return [self._lost_track(prepared, decision, now_ms)]
+                return self._lost_track(prepared, decision, now_ms)
             return [self._end(item, plain, source, decision, now_ms, replay=returning.replay)]
         assert number is not None  # noqa: S101  `decide` refuses what has no number
         if heard_ms is None:
@@ -230,16 +230,19 @@ class RequestJudge:
         )  # fmt: skip
         return self._teller.event(item, plain["to"], event)
 
-    def _lost_track(self, prepared: Prepared, reject: Reject, now_ms: int) -> Out:
+    def _lost_track(self, prepared: Prepared, reject: Reject, now_ms: int) -> list[Out]:
+        """Its end, and its bytes where an operator finds messages of unknown outcome, as the sender keeps its own."""
         self._metrics.rejected.labels(reject.reason).inc()
         number = self._numbers.get(prepared.request.from_)
+        detail = f"not tried again: {reject.reason}"
         event = outbound.outbound_event(
             "failed", prepared.plain, prepared.source, at_ms=now_ms, stage=STAGE, reason="outcome_unknown",
-            detail=f"not tried again: {reject.reason}", attempt=prepared.returning.attempt or None,
+            detail=detail, attempt=prepared.returning.attempt or None,
             business=number.business if number is not None else None, consent=reject.consent,
             replay=prepared.returning.replay,
         )  # fmt: skip
-        return self._teller.event(prepared.item, prepared.request.to, event)
+        letter = self._dead_letters.of(prepared.item, "outcome_unknown", detail, prepared.returning.attempt)
+        return [letter, self._teller.event(prepared.item, prepared.request.to, event)]
 
 
 def identity_of(raw: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from pipeline.errors import WrongRequest
+from pipeline.operations.acts import AUDIT
+from pipeline.operations.dead_letters import TOPIC as LETTERS
+from pipeline.operations.dead_letters import Letter, handled_of, key_of, letter_of
 from pipeline.operations.people import person_of
 from pipeline.operations.reading import Advance, Reader, Row, decoded
 from pipeline.operations.timeline import Origin, Step, step_of
@@ -21,8 +24,11 @@ Wanted = Callable[[Mapping[str, Any]], bool]
 class Search:
     """Bounded reads of the event topics, one after the other."""
 
-    def __init__(self, reader: Reader, since_ms: int, number: str | None, advance: Advance | None = None) -> None:
+    def __init__(
+        self, reader: Reader, since_ms: int, number: str | None, advance: Advance | None = None, prefix: str = ""
+    ) -> None:
         self._reader = reader
+        self._prefix = prefix
         self._since_ms = since_ms
         self._number = number
         self._advance = advance
@@ -53,7 +59,7 @@ class Search:
         if any(step.origin == "inbound" and step.kind == "failed" for step in steps):
             # What WhatsApp gave up names its request only where the API echoes callback data.
             steps += self._read("outbound-events", "outbound", belongs, people)
-        return steps
+        return steps + self._letters(lambda letter: letter.request_id == request_id, _needle(request_id))
 
     def by_recipient(self, recipient: str) -> list[Step]:
         """Steps of all messages to and from one person."""
@@ -66,7 +72,8 @@ class Search:
         )
         names = {*people, *(step.event.get("wa_id") for step in outbound)} - {None}
         inbound = self._read("inbound-events", "inbound", lambda event: event.get("recipient") in names, names)
-        return steps + outbound + list(inbound)
+        letters = self._letters(lambda letter: canonical(letter.recipient or "") in set(map(canonical, people)))
+        return [*steps, *outbound, *inbound, *letters]
 
     def _known_as(self, names: set[str]) -> set[str]:
         """Every id that a person is known by, and each name as it was given."""
@@ -91,6 +98,33 @@ class Search:
             if count > MAX_STEPS:
                 raise WrongRequest(f"more than {MAX_STEPS} events: give a shorter --since")
             yield _step(row, origin, event)
+
+    def _letters(self, is_wanted: Callable[[Letter], bool], needle: bytes = b"") -> list[Step]:
+        """Dead letters of a message, on whatever partition they were given up, and what was done with each."""
+        steps, letters = list[Step](), dict[Any, Mapping[str, Any]]()
+        for row in self._reader.to_end(LETTERS, since_ms=self._since_ms, advance=self._advance, with_headers=True):
+            if needle not in (row.value or b""):
+                continue
+            letter = letter_of(row, self._prefix)
+            if not is_wanted(letter) or self._number not in (None, letter.number):
+                continue
+            told = {
+                "type": "dead-letter", "request_id": letter.request_id, "number": letter.number,
+                "recipient": letter.recipient, "letter": str(letter.place), "code": letter.code,
+                "stage": letter.stage, "message": letter.message,
+            }  # fmt: skip
+            letters[key_of(letter)] = told
+            steps.append(_step(row, "letter", told))
+        return steps + self._handled(letters) if letters else steps
+
+    def _handled(self, letters: Mapping[Any, Mapping[str, Any]]) -> list[Step]:
+        rows = self._reader.to_end(AUDIT, since_ms=self._since_ms, advance=self._advance)
+        handled = handled_of(event for row in rows if (event := decoded(row)) is not None)
+        return [
+            step_of("audit", {**told, **one._asdict(), "type": one.action}, 0, AUDIT)
+            for key, told in letters.items()
+            for one in handled.get(key, ())
+        ]
 
     def _is_number(self, origin: Origin, event: Mapping[str, Any]) -> bool:
         return self._number is None or event.get("from" if origin == "request" else "number") == self._number

@@ -10,15 +10,15 @@ from pipeline.clock import parse_rfc3339_ms, rfc3339
 from pipeline.records.reasons import REASONS, TERMINAL
 from pipeline.whatsapp.codes import code_row
 
-Origin = Literal["request", "outbound", "inbound"]
+Origin = Literal["request", "outbound", "inbound", "letter", "audit"]
 Event = Mapping[str, Any]
 Style = Literal["good", "bad", "wait", "plain"]
 
-_ORIGIN_RANK: dict[Origin, int] = {"request": 0, "outbound": 1, "inbound": 2}
+_ORIGIN_RANK: dict[Origin, int] = {"request": 0, "outbound": 1, "inbound": 2, "letter": 3, "audit": 4}
 _STYLES: dict[str, Style] = {
     "accepted": "good", "sent": "good", "delivered": "good", "read": "good",
     "rejected": "bad", "failed": "bad", "expired": "bad", "cancelled": "bad", "undelivered": "bad",
-    "deferred": "wait", "duplicate": "wait",
+    "deferred": "wait", "duplicate": "wait", "dead-letter": "bad", "replay": "wait",
 }  # fmt: skip
 _STATUS_RANK = {"sent": 0, "delivered": 1, "read": 2, "failed": 3}
 
@@ -55,7 +55,9 @@ class Step:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it ends its request."""
+        """Whether it ends its request: nothing more comes of it by itself."""
+        if self.origin in ("letter", "audit"):
+            return self.kind != "replay"
         return self.origin == "outbound" and self.event.get("type") in TERMINAL
 
     @property
@@ -71,7 +73,7 @@ def step_of(origin: Origin, event: Event, broker_ms: int, place: str = "") -> St
     WhatsApp's own times are whole seconds: a failure would stand before the answer of that second. So what a webhook
     told is placed by when it came.
     """
-    name = {"request": None, "outbound": "at", "inbound": "received_at"}[origin]
+    name = {"request": None, "outbound": "at", "inbound": "received_at", "letter": None, "audit": "at"}[origin]
     if event.get("type") == "undelivered":
         name = None
     try:
@@ -101,6 +103,13 @@ def describe(step: Step) -> str:
         return f"written to {step.place}"
     if step.origin == "inbound":
         return _describe_inbound(step.event)
+    if step.origin == "letter":
+        event = step.event
+        return (
+            f"{event['code']}, by the {event['stage']}: {event['message']}; wapipe dead-letters show {event['letter']}"
+        )
+    if step.origin == "audit":
+        return f"{step.event['letter']} by {step.event['actor']}: {step.event['reason']}"
     return _describe_outbound(step.event)
 
 
@@ -159,7 +168,7 @@ def unfinished(steps: Sequence[Step]) -> list[Step]:
         if step.origin == "inbound" or step.kind in {"duplicate", "undelivered"}:
             continue
         known = last.get(step.request)
-        if known is None or not known.is_terminal:
+        if known is None or not known.is_terminal or step.kind == "replay":
             last[step.request] = step
     return [step for step in last.values() if not step.is_terminal]
 
@@ -186,8 +195,9 @@ def waits_for(last: Step, stops: Sequence[str], now_ms: int) -> str:
     """
     number, request_id = last.request
     since_s = max(0, now_ms - last.at_ms) / 1000
-    if last.origin == "request":
-        return f"{request_id} waits for a gate to judge it, for {since_s:.0f} s; is `wapipe gate` running?"
+    if last.origin in ("request", "audit"):
+        again = "was replayed and " if last.origin == "audit" else ""
+        return f"{request_id} {again}waits for a gate to judge it, for {since_s:.0f} s; is `wapipe gate` running?"
     where = f"{request_id} waits in number {number}'s lane, priority {last.event.get('priority')}"
     if last.kind == "deferred":
         reason = last.event.get("reason")

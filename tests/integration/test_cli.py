@@ -140,7 +140,7 @@ def test_topics_are_planned_made_and_checked(kafka: str, topic_prefix: str, tmp_
     assert _run(config, "topics", "check").exit_code == 65
     first = _run(config, "topics", "apply")
     assert first.exit_code == 0
-    assert f"+ create  {topic_prefix}outbound-requests " in first.stdout
+    assert f"+ {topic_prefix}outbound-requests is made\n" in first.stdout
     again = _run(config, "topics", "apply", "--json")
     assert (again.exit_code, orjson.loads(again.stdout)) == (0, [])
     assert _run(config, "topics", "check").exit_code == 0

@@ -112,6 +112,14 @@ def test_what_may_have_been_sent_goes_again_only_at_one_s_own_risk(world: World)
     assert "--may-duplicate" in told
     dead_letters(world, "replay", letter["id"], "--may-duplicate", "--yes", "--reason", "they asked for it")
     assert ends(world, "lost-answer", 2) == ["failed", "accepted"]
+    traced = json.loads(wapipe(world, "trace", "lost-answer", "--json").stdout)
+    steps = {step["what"]: step for step in traced["steps"]}
+    assert steps["dead-letter"]["event"]["letter"] == letter["id"]
+    assert steps["replay"]["event"]["reason"] == "they asked for it"
+    order = [step["what"] for step in traced["steps"] if step["what"] != "queued"]
+    assert order.index("dead-letter") < order.index("replay") < order.index("accepted")
+    assert traced["waits_for"] == []
+    assert "they asked for it" in wapipe(world, "trace", "--to", BOB).stdout
     posts = [row for row in world.api.messages() if row["to"] == BOB]
     assert len(posts) == 2
 

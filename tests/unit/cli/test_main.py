@@ -13,6 +13,7 @@ from types import ModuleType
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from pipeline import __version__
 from pipeline.cli.main import COMMANDS, cli
@@ -79,6 +80,18 @@ def test_error_of_ours_ends_with_its_code_and_its_message_alone(
     assert result.exit_code == code
     assert result.stderr == f"error: {error}\n"
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(("no_color", "is_red"), [("", True), ("1", False)])
+def test_no_color_is_obeyed_by_errors_too(
+    role: ModuleType, settings_file: Path, monkeypatch: pytest.MonkeyPatch, no_color: str, is_red: bool
+) -> None:
+    """On a terminal the word is red, unless colours are not wanted."""
+    role.run_gate = _raising(ConfigError("wrong"))  # type: ignore[attr-defined]
+    monkeypatch.setenv("NO_COLOR", no_color)
+    result = CliRunner().invoke(cli, ["--config", str(settings_file), "gate"], color=True)
+    assert ("\x1b[31m" in result.stderr) is is_red
+    assert "error: " in result.stderr
 
 
 def test_unexpected_error_is_a_crash_with_a_traceback(run: Run, role: ModuleType) -> None:

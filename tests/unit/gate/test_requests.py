@@ -113,9 +113,15 @@ def test_returning_request_stays_the_one_it_was(tables: Tables) -> None:
 
 def test_unknown_outcome_never_ends_as_if_nothing_was_sent() -> None:
     """An id with an attempt of unknown outcome ends as `failed`, not as `rejected` or `expired`."""
-    told = Tables().outcome(making.request(), headers=returning_headers(FIRST, attempt=1, unknown=True))
+    headers = returning_headers(FIRST, attempt=2, unknown=True)
+    told = Tables().outcome(making.request(), headers=headers)
     assert (told["type"], told["reason"], told["terminal"]) == ("failed", "outcome_unknown", True)
     assert "no_consent" in told["detail"]
+    letter = outs_of(Tables(), making.request(), headers=headers)["dead-letter"]
+    assert letter.value == orjson.dumps(making.request())
+    kept = dict(letter.headers)
+    assert (kept["errors.code"], kept["errors.attempts"]) == (b"outcome_unknown", b"2")
+    assert all(kept[name] == value for name, value in headers), "a replay of it finds what was known of it"
 
 
 def test_foreign_partition_is_re_routed_once(tables: Tables) -> None:

@@ -119,6 +119,24 @@ def test_unfinished_is_what_has_no_terminal_event() -> None:
     assert [step.request for step in unfinished(steps)] == [(NUMBER, "r2")]
 
 
+def test_a_dead_letter_ends_a_message_until_it_is_replayed() -> None:
+    """Who replayed it and why stands in the timeline; from then on it waits for a gate, until it has a new end."""
+    told = {"request_id": "r1", "number": NUMBER, "letter": "3:991", "code": "outcome_unknown", "stage": "sender",
+            "message": "no answer"}  # fmt: skip
+    letter = step_of("letter", {**told, "type": "dead-letter"}, NOW_MS + 30)
+    by = {"actor": "ada", "reason": "API is back", "at": rfc3339(NOW_MS + 40)}
+    replayed = step_of("audit", {**told, **by, "type": "replay"}, 0)
+    failed = step_of("outbound", _outbound("failed", 20, reason="outcome_unknown"), 0)
+    assert "wapipe dead-letters show 3:991" in describe(letter)
+    assert describe(replayed) == "3:991 by ada: API is back"
+    assert unfinished([failed, letter]) == []
+    assert unfinished([letter]) == []
+    assert unfinished([letter, step_of("audit", {**told, **by, "type": "discard"}, 0)]) == []
+    assert unfinished([failed, letter, replayed]) == [replayed]
+    assert "was replayed and waits for a gate" in waits_for(replayed, (), NOW_MS + 50)
+    assert unfinished([failed, letter, replayed, step_of("outbound", _outbound("accepted", 60), 0)]) == []
+
+
 def test_waits_for_names_gate_sender_or_due_time() -> None:
     """What is waited for depends on the last step: a gate, the turn in a lane, or the time of the next try."""
     written = step_of("request", REQUEST, NOW_MS)

@@ -31,6 +31,7 @@ from pipeline.records.lanes import lanes_in_force
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery
 from pipeline.streams.follow import Follower
+from pipeline.streams.layout import read_lanes
 from pipeline.streams.start import topics_are_there
 
 log = structlog.get_logger(__name__)
@@ -87,6 +88,7 @@ class Console:
     async def _serve(self, path: Path, health_port: int | None) -> int:
         loop, kafka = asyncio.get_running_loop(), self._settings.kafka
         rates, states, reading = Rates(self._settings), States(), Reading(path)
+        rates.follow(await asyncio.to_thread(read_lanes, self._settings))
         feed = Feed(self._settings, path)
         followers = {
             ACCOUNT: Follower(kafka, self._settings.topic(ACCOUNT), states.apply, loop),
@@ -133,6 +135,7 @@ class Console:
         while True:  # ends by cancellation
             try:
                 lanes = lanes_in_force(self._settings, parts.states.known.get)
+                parts.rates.follow(lanes)
                 parts.backlogs = await asyncio.to_thread(backlogs, self._settings, lanes)
                 parts.problem = None
             except BrokerUnreachable as exc:

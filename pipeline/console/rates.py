@@ -6,12 +6,14 @@ Touched on the loop. `send-ledger` is read from five minutes ago on, so a restar
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.config import Settings
 from pipeline.errors import DecodeError
 from pipeline.operations.arrivals import limit_of
 from pipeline.records.codec import decode_object
+from pipeline.records.lanes import Lanes, pinned
 from pipeline.throttle.bucket import Bucket, Limit
 
 TOPIC: Final = "send-ledger"
@@ -27,13 +29,25 @@ class Rates:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._owners = {partition: number for partition, (number, _) in settings.lanes().items()}
+        self._limits = {number: Limit(*limit_of(settings, number)) for number in settings.numbers}
+        self._owners: dict[int, str] = {}
         self._buckets: dict[str, dict[int, Bucket]] = {number: {} for number in settings.numbers}
-        for partition, number in self._owners.items():
-            limit = Limit(*limit_of(settings, number)).shared(len(settings.numbers[number].partitions or [0]))
-            self._buckets[number][partition] = Bucket(limit, tokens=limit.burst, now_s=0.0)
+        self.follow({number: pinned(settings, number) for number in settings.numbers})
         self._sent: dict[str, Counter[int]] = {number: Counter() for number in settings.numbers}
         self._refused: dict[str, Counter[int]] = {number: Counter() for number in settings.numbers}
+
+    def follow(self, lanes: Mapping[str, Lanes]) -> None:
+        """Count by the lanes that numbers have now."""
+        owners = {partition: number for number, one in lanes.items() for partition in one.partitions}
+        if owners == self._owners:
+            return
+        self._owners = owners
+        for number, one in lanes.items():
+            share, known = self._limits[number].shared(len(one.partitions)), self._buckets[number]
+            self._buckets[number] = {
+                partition: known.get(partition) or Bucket(share, tokens=share.burst, now_s=0.0)
+                for partition in one.partitions
+            }
 
     def apply(self, batch: list[Any]) -> None:
         """Take Kafka messages of `send-ledger` in; what cannot be read is passed over."""

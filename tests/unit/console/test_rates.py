@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from pipeline.console.rates import SECONDS, Rates
+from pipeline.records.lanes import Lanes
 from pipeline.throttle.bucket import Limit
 from tests.support.console import NUMBER, settings_of
 from tests.support.kafka_message import KafkaMessage
@@ -56,3 +57,11 @@ def test_only_the_last_minutes_are_kept(rates: Rates) -> None:
     rates.apply([ledger("attempt", NOW_S + second) for second in range(3 * SECONDS)])
     assert len(rates._sent[NUMBER]) <= SECONDS + 60
     assert rates.sent(NUMBER, NOW_S + 3 * SECONDS) == [1] * SECONDS
+
+
+def test_other_lanes_are_followed(rates: Rates) -> None:
+    """Once a number has other lanes, their ledgers count, each against its part of the limit."""
+    rates.follow({NUMBER: Lanes((3, 7))})
+    rates.apply([ledger("attempt", NOW_S - 1)._replace(at_partition=7), ledger("attempt", NOW_S - 1)])
+    assert rates.sent(NUMBER, NOW_S, 2) == [0, 1]
+    assert rates.tokens(NUMBER, LIMIT, NOW_S - 1) == pytest.approx(79)

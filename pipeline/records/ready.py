@@ -6,9 +6,8 @@ The sender parses these without pydantic: they are ours, one is read per message
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
@@ -65,9 +64,8 @@ FIELDS = frozenset(name for name, field in Ready.model_fields.items() if field.i
 """Fields that every release writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyMessage:
-    """A ready record in memory.
+class ReadyMessage(NamedTuple):
+    """A ready record in memory; a tuple, as a frozen dataclass of so many fields takes 5 µs to make instead of 1.
 
     Attributes:
         record: The parsed record, as it will be written again.

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -125,7 +124,7 @@ class Campaigns:
             self._put(lane, job, self._posting.end_unsent)
         elif word is None and job.reason == HELD and job.message.request_id in lane.parked:
             if job.places or self._is_read(lane):
-                job.message = replace(job.message, via_gate=False, due_ms=None)
+                job.message = job.message._replace(via_gate=False, due_ms=None)
                 job.due_s = 0.0
                 self._scheduling.line_up(lane, job)
             else:
@@ -159,7 +158,7 @@ class Campaigns:
 
     async def _renew(self, lane: Lane, job: Job) -> None:
         due_ms = min(self._ctx.unix_ms() + HOLD_MS, job.message.expires_ms)
-        job.message = replace(job.message, due_ms=due_ms)
+        job.message = job.message._replace(due_ms=due_ms)
         for place in list(job.places):
             await self._finish.hop(lane, job, place)
         job.stage = Stage.WAITING

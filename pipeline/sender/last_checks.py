@@ -11,6 +11,7 @@ from pipeline.sender.context import Context
 from pipeline.sender.jobs import Job
 from pipeline.sender.lane import Lane
 from pipeline.sender.templates import template_refusal
+from pipeline.throttle.priority import PRIORITIES
 
 ENDS: Final = frozenset(
     {"expired", "opt_out", "suppressed", "template_not_approved", "category_mismatch", "campaign_cancelled"}
@@ -23,6 +24,7 @@ class LastChecks:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self._queue_seconds = {name: ctx.metrics.queue_seconds.labels(name) for name in PRIORITIES}
 
     def forbid(self, lane: Lane, job: Job, began_s: float, age_max_s: float, *, probe: bool) -> str | None:  # noqa: PLR0912
         """Say why the request may not be written; None: it may, and its tokens are taken.
@@ -65,5 +67,5 @@ class LastChecks:
             lane.pairs.take(message.recipient, now_s)
         job.written_s = now_s
         lane.attempt_age.written(now_s - began_s)
-        self._ctx.metrics.queue_seconds.labels(message.priority).observe(max(0, now_ms - message.source_ms) / 1000)
+        self._queue_seconds[message.priority].observe(max(0, now_ms - message.source_ms) / 1000)
         return None

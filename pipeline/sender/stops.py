@@ -5,7 +5,6 @@ Asked for every message by the pump and by the last checks: a look-up each, and 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 from pipeline.records.ready import ReadyMessage
@@ -89,5 +88,5 @@ class Stops:
 def as_it_stands(message: ReadyMessage, stops: Stops) -> ReadyMessage:
     """A message that was put off for its paused campaign goes at once, and not by the gate, if the campaign goes on."""
     if message.via_gate and message.record["reason"] == HELD and stops.of(message) is None:
-        return replace(message, via_gate=False, due_ms=None)
+        return message._replace(via_gate=False, due_ms=None)
     return message

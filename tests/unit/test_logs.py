@@ -65,6 +65,18 @@ def test_event_is_one_json_line(stderr: io.StringIO) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["15••• 9999", "lone \ud800"])
+def test_a_line_per_message_has_the_form_of_any_other(capfd: pytest.CaptureFixture[str], text: str) -> None:
+    """What the shortest way writes differs from an ordinary line in nothing but its time, and keeps its place."""
+    logs.configure("sender", "sender-1")
+    for logger in (structlog.get_logger("pipeline.sender.finish"), logs.frequent("pipeline.sender.finish")):
+        logger.info("message_settled", request_id=text, attempt=2)
+    logs.frequent("pipeline.sender.finish").debug("unheard")
+    first, second = (json.loads(line) for line in capfd.readouterr().err.splitlines())
+    assert {**first, "ts": None} == {**second, "ts": None}
+    assert first["ts"] <= second["ts"]
+
+
 def test_other_libraries_come_out_in_the_same_form(stderr: io.StringIO) -> None:
     """A line of the standard library's logging has the same keys, with `extra` as fields."""
     logging.getLogger("somebody").warning("lost %s", "it", extra={"topic": "consent"})

@@ -163,7 +163,7 @@ def _skew_s(settings: Settings) -> float:
 def _group(
     settings: Settings, client: AdminClient, role: str, topics: tuple[str, ...], found: Mapping[str, Found]
 ) -> Group | str:
-    name = f"{settings.kafka.topic_prefix}wapipe-{role}"
+    name = settings.group(role)
     try:
         told = client.describe_consumer_groups([name], request_timeout=KAFKA_TIMEOUT_S)[name].result()
         request = [ConsumerGroupTopicPartitions(name)]

@@ -80,7 +80,7 @@ class KafkaCluster:
         Raises:
             BrokerUnreachable: no answer in time.
         """
-        group = f"{self._settings.kafka.topic_prefix}wapipe-gate"
+        group = self._settings.group("gate")
         try:
             answers = self._admin.describe_consumer_groups([group], request_timeout=ADMIN_TIMEOUT_S)
             found = answers[group].result()

@@ -1,4 +1,4 @@
-"""`wapipe topics plan | apply | check | scale`: the table of topics against a broker."""
+"""`wapipe topics plan | apply | check | acls | scale`: the table of topics against a broker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from pipeline.cli.acls import acls
 from pipeline.cli.app import shell_user, with_settings
 from pipeline.cli.output import json_document, line
 from pipeline.cli.scaling import note_layout
@@ -122,4 +123,5 @@ def _await_in_order(settings: Settings) -> None:
         time.sleep(SETTLE_EVERY_S)
 
 
+topics.add_command(acls)
 topics.add_command(scale)

@@ -252,3 +252,7 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """Full name of a topic, with the prefix."""
         return self.kafka.topic_prefix + name
+
+    def group(self, role: str) -> str:
+        """Id of the consumer group of the gates or the senders."""
+        return f"{self.kafka.topic_prefix}wapipe-{role}"

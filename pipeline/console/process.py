@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
+from confluent_kafka import KafkaException
 
 from pipeline.clock import steady_s, unix_ms
 from pipeline.config import Settings
@@ -64,6 +65,7 @@ class Console:
         self._folder = settings.storage.data_dir / "console"
         self._doors = Doors(settings, self._folder)
         self._stop = asyncio.Event()
+        self._exit_code = EXIT_DONE
 
     async def run(self, health_port: int | None = None) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code of the process.
@@ -79,7 +81,7 @@ class Console:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        if not await topics_are_there(self._settings, self._stop, self.health):
+        if not await topics_are_there(self._settings, "console", self._stop, self.health):
             return EXIT_DONE
         self.health.meet("kafka")
         with open_file(self._settings, self._folder, rebuild=self._rebuild) as path:
@@ -94,7 +96,7 @@ class Console:
             ACCOUNT: Follower(kafka, self._settings.topic(ACCOUNT), states.apply, loop),
             LEDGER: Follower(kafka, self._settings.topic(LEDGER), rates.apply, loop, unix_ms() - SECONDS * 1000),
         }
-        delivery = Delivery(producer_conf(kafka), loop)
+        delivery = Delivery(producer_conf(kafka), loop, on_fatal=self._producer_died)
         sessions = Sessions(self._settings.console.session_h * 3600)
         parts = Parts(self._settings, self._doors, sessions, Attempts(), feed, rates, states, reading, delivery)
         runner = web.AppRunner(app_of(parts), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
@@ -116,7 +118,7 @@ class Console:
             )  # fmt: skip
             await self._stop.wait()
             self.health.miss("draining", "asked to stop")
-            return EXIT_CRASHED if feed.error is not None else EXIT_DONE
+            return EXIT_CRASHED if feed.error is not None else self._exit_code
         finally:
             parts.draining.set()
             for task in tasks:
@@ -129,6 +131,12 @@ class Console:
             reading.close()
             await delivery.close(CLOSE_TIMEOUT_S)
             log.info("console_stopped")
+
+    def _producer_died(self, error: KafkaException) -> None:
+        """Leave, and be started anew: no act could be written any more."""
+        log.error("producer_fatal", error=error.args[0].str())
+        self._exit_code = EXIT_CRASHED
+        self._stop.set()
 
     async def _watch(self, parts: Parts, followers: Mapping[str, Follower]) -> None:
         """Ask for what waits in the lanes, and see whether what we show is true now."""

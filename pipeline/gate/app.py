@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from confluent_kafka import KafkaException
 from faust.types import TP
 
 from pipeline.clock import rfc3339, steady_s, unix_ms
@@ -107,7 +108,7 @@ class Gate:
         self._health = health
         self._crashing: asyncio.Future[None] | None = None
         self._ends = EndsReader(settings, self.app.conf.id)
-        self._outlets = outlets(settings)
+        self._outlets = outlets(settings, self._crash)
         consents = self._view(CONSENT, partitions, is_consent)
         windows = self._view(WINDOWS, partitions, is_windows)
         suppressions = self._view(SUPPRESSIONS, partitions, is_suppression)
@@ -324,7 +325,10 @@ class Gate:
         """A task of ours ended: by `close`, or by a bug that must not go unseen."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._crashing = asyncio.ensure_future(self.app.crash(error))
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        self._crashing = asyncio.ensure_future(self.app.crash(error))
 
 
 def work_of(worker: Worker, lease: Lease) -> tuple[int, bool]:
@@ -332,8 +336,8 @@ def work_of(worker: Worker, lease: Lease) -> tuple[int, bool]:
     return worker.finished, worker.in_hand > 0 and lease.valid
 
 
-def outlets(settings: Settings) -> Outlets:
-    """The gate's producers.
+def outlets(settings: Settings, on_fatal: Callable[[KafkaException], None]) -> Outlets:
+    """The gate's producers; `on_fatal` hears of one that can never write again.
 
     A producer with a message time-out gives a record up and goes on with the next one: a request would overtake an
     earlier one of its recipient, which comes again only after a restart. So whatever has an order goes through a
@@ -342,9 +346,10 @@ def outlets(settings: Settings) -> Outlets:
     date, but a frozen process must not write an old state late: their producer's time-out is below the group's session.
     """
     kafka, loop = settings.kafka, asyncio.get_running_loop()
-    in_time = Delivery(producer_conf(kafka), loop)
-    events = Delivery(producer_conf(kafka, **WITHOUT_GAPS, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
+    in_time = Delivery(producer_conf(kafka), loop, on_fatal=on_fatal)
+    patient = producer_conf(kafka, **WITHOUT_GAPS, **{"linger.ms": EVENTS_LINGER_MS})
+    events = Delivery(patient, loop, EVENTS_POLL_S, on_fatal)
     own = {settings.topic(name): in_time for name in (CONSENT, WINDOWS, SUPPRESSIONS, ALIASES, TIERS)} | {
         settings.topic(EVENTS): events
     }
-    return Outlets(Delivery(producer_conf(kafka, **WITHOUT_GAPS), loop), own)
+    return Outlets(Delivery(producer_conf(kafka, **WITHOUT_GAPS), loop, on_fatal=on_fatal), own)

@@ -2,7 +2,9 @@
 
 A grant that was written before a request must count for it, though both come on different topics. So before the gate
 refuses for want of consent (or of a window), it finds out where that topic ends now, reads on to there, and judges
-again; bounded. Meanwhile later requests of the same person wait behind, all others go on.
+again. An end that is known and not reached is waited for in bounds: the last offset may be a marker of a transaction,
+which nobody is given. One that Kafka does not tell is waited for as long as it takes: a slow broker is no reason to
+refuse somebody for good. Meanwhile later requests of the same person wait behind, all others go on.
 
 Pure bookkeeping on the event loop; `asking` is used by the task that asks Kafka for ends.
 """
@@ -13,10 +15,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-WAIT_S: Final = 2.0
-"""A wait ends this long after the partition was last seen to move …"""
-WAIT_MAX_S: Final = 30.0
-"""… or this long after it began, whatever happens."""
+WAIT_S: Final = 10.0
+"""A wait for a known end is over this long after the partition was last seen to move …"""
+WAIT_MAX_S: Final = 60.0
+"""… or this long after it began, whatever moves."""
 
 Partition = tuple[str, int]
 ChainKey = tuple[str, str]
@@ -139,7 +141,7 @@ class WaitingRoom:
         """Chains whose head may be judged again: its partition was read far enough, or it has waited long enough.
 
         Args:
-            may_give_up: Whether waiting long enough counts.
+            may_give_up: Whether waiting long enough for an end that is known counts.
         """
         released: list[ChainKey] = []
         for tp, heads in self._heads.items():
@@ -182,5 +184,7 @@ class WaitingRoom:
         self._heads.clear()
 
     def _is_over(self, tp: Partition, waiter: Waiter, now_s: float) -> bool:
+        if waiter.target is None:
+            return False
         moved = max(waiter.since_s, self._freshness.moved_at(tp))
         return now_s - moved >= WAIT_S or now_s - waiter.since_s >= WAIT_MAX_S

@@ -16,7 +16,7 @@ from pipeline.gate.pausing import Places, begin_anew, has_begun_anew, require_mo
 from pipeline.health import PORTS, Health, HealthServer, serve_health
 from pipeline.metrics import Metrics
 from pipeline.records.lanes import differing, with_lanes
-from pipeline.streams import topics
+from pipeline.streams import acls, topics
 from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.run import run_role
 from pipeline.tracing import OFF, Tracing
@@ -37,7 +37,7 @@ def run_gate(settings: Settings, tracing: Tracing = OFF) -> int:
         Exit code: 0 after SIGTERM or SIGINT, 1 after a crash (a supervisor starts it anew).
 
     Raises:
-        BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`.
+        BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`, or one refused us.
         TopicsWrong: a topic is missing or made differently, or has partitions that nobody was moved to.
         SystemExit: SIGTERM came while recipients or a number were being moved; code 0.
         ConfigError: the health port is taken, a secret cannot be read, or two numbers have the same lane.
@@ -45,6 +45,7 @@ def run_gate(settings: Settings, tracing: Tracing = OFF) -> int:
     if not has_begun_anew():
         yield_processor()
     port = settings.http.port if settings.http.port is not None else PORTS[ROLE]
+    acls.require(settings, ROLE, settings.kafka.startup_timeout_s)
     partitions = topics.require(settings)
     places = Places.read(settings, settings.kafka.startup_timeout_s)
     if places.closed is not None:

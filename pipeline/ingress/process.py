@@ -10,6 +10,7 @@ import signal
 
 import structlog
 from aiohttp import web
+from confluent_kafka import KafkaException
 
 from pipeline.config import Settings
 from pipeline.errors import EXIT_CRASHED, EXIT_DONE, BrokerUnreachable
@@ -98,9 +99,10 @@ class Ingress:
         return self._exit_code
 
     async def _with_kafka(self) -> None:
-        if not await topics_are_there(self._settings, self._stop, self.health):
+        if not await topics_are_there(self._settings, "ingress", self._stop, self.health):
             return
-        delivery = Delivery(ingress_producer_conf(self._settings.kafka), asyncio.get_running_loop())
+        conf = ingress_producer_conf(self._settings.kafka)
+        delivery = Delivery(conf, asyncio.get_running_loop(), on_fatal=self._producer_died)
         try:
             await self._warm_up(delivery)
             await self._with_states(delivery)
@@ -142,7 +144,7 @@ class Ingress:
 
     async def _with_door(self, delivery: Delivery, states: States) -> None:
         ingress, tls = self._settings.ingress, self._tls
-        store = Store(delivery, self.metrics, self._crash)
+        store = Store(delivery, self.metrics)
         journal = self._journal
         door = Door(
             self._settings, self._access, store, self.health, self.metrics, states=states, journal=journal,
@@ -203,8 +205,8 @@ class Ingress:
             self._exit_code = EXIT_CRASHED
             self._stop.set()
 
-    def _crash(self) -> None:
-        """The producer can never write again: leave, and be started anew."""
-        log.error("producer_fatal")
+    def _producer_died(self, error: KafkaException) -> None:
+        """Leave, and be started anew: nothing could be written any more."""
+        log.error("producer_fatal", error=error.args[0].str())
         self._exit_code = EXIT_CRASHED
         self._stop.set()

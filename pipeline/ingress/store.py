@@ -70,18 +70,11 @@ class Store:
 
     Args:
         delivery: The producer.
-        on_fatal: Called when the producer can never write again; the process has to start anew.
         timeout_s: Longest wait for the acks of one call.
     """
 
-    def __init__(
-        self,
-        delivery: Producing,
-        metrics: Metrics,
-        on_fatal: Callable[[], None],
-        timeout_s: float = PUBLISH_TIMEOUT_S,
-    ) -> None:
-        self._delivery, self._metrics, self._on_fatal, self._timeout_s = delivery, metrics, on_fatal, timeout_s
+    def __init__(self, delivery: Producing, metrics: Metrics, timeout_s: float = PUBLISH_TIMEOUT_S) -> None:
+        self._delivery, self._metrics, self._timeout_s = delivery, metrics, timeout_s
 
     async def put(self, records: Sequence[Outgoing]) -> None:
         """Write all records and wait until all in-sync replicas have them.
@@ -91,14 +84,15 @@ class Store:
         """
         if not records:
             return
-        batch = _Batch(len(records), asyncio.get_running_loop().create_future(), self._failed)
+        failed = self._metrics.producer_errors.inc
+        batch = _Batch(len(records), asyncio.get_running_loop().create_future(), failed)
         try:
             for record in records:
                 self._delivery.produce(record.topic, record.value, record.key, record.headers, batch.done)
         except BufferError as exc:
             raise NotStored("the producer's queue is full") from exc
         except KafkaException as exc:
-            self._failed(exc.args[0])
+            failed()
             raise NotStored(exc.args[0].str()) from exc
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -108,18 +102,11 @@ class Store:
         if error is not None:
             raise NotStored(error.str())
 
-    def _failed(self, error: KafkaError) -> None:
-        self._metrics.producer_errors.inc()
-        if error.fatal():
-            self._on_fatal()
-
 
 class _Batch:
     """Counts the acks of one call; its outcome is None when all came, else the first error."""
 
-    def __init__(
-        self, records: int, outcome: asyncio.Future[KafkaError | None], failed: Callable[[KafkaError], None]
-    ) -> None:
+    def __init__(self, records: int, outcome: asyncio.Future[KafkaError | None], failed: Callable[[], None]) -> None:
         self.outcome = outcome
         self._left = records
         self._failed = failed
@@ -127,6 +114,6 @@ class _Batch:
     def done(self, _receipt: Receipt | None, error: KafkaError | None) -> None:
         self._left -= 1
         if error is not None:
-            self._failed(error)
+            self._failed()
         if not self.outcome.done() and (error is not None or self._left == 0):
             self.outcome.set_result(error)

@@ -111,7 +111,7 @@ def backlogs(settings: Settings, lanes: Mapping[str, Lanes]) -> dict[str, dict[s
     Raises:
         BrokerUnreachable: no broker answered in time.
     """
-    group = f"{settings.kafka.topic_prefix}wapipe-sender"
+    group = settings.group("sender")
     found = {number: dict.fromkeys((*READY, *DELAYED), 0) for number in settings.numbers}
     consumer = Consumer(reader_conf(settings.kafka, **{"group.id": group}))
     try:

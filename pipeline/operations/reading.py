@@ -20,7 +20,7 @@ from pipeline.records.codec import Headers, decode_object
 from pipeline.streams.client import reader_conf
 from pipeline.streams.layout import read_layout
 from pipeline.streams.partition import partition_of
-from pipeline.streams.reach import Reach
+from pipeline.streams.reach import Reach, denial
 from pipeline.streams.topics import admin
 
 CONNECT_TIMEOUT_S = 7.0
@@ -64,7 +64,9 @@ def decoded(row: Row) -> dict[str, Any] | None:
 
 
 def unreachable(settings: Settings, error: KafkaException) -> BrokerUnreachable:
-    """The error that tells where the broker was looked for, and what to do."""
+    """The error that tells where the broker was looked for, or what it does not allow, and what to do."""
+    if (denied := denial(settings.kafka.bootstrap_servers, error)) is not None:
+        return denied
     reason = error.args[0]
     detail = reason.name() if isinstance(reason, KafkaError) else str(reason)
     return BrokerUnreachable(

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.config import Settings
-from pipeline.errors import BrokerUnreachable
 from pipeline.operations.acts import Act, Outgoing
 from pipeline.operations.reading import CONNECT_TIMEOUT_S, unreachable
 from pipeline.streams.client import producer_conf
@@ -126,7 +125,7 @@ async def _write_all(settings: Settings, records: Iterable[Outgoing]) -> int:
         await delivery.close()
     if tally.error is not None:
         error = unreachable(settings, KafkaException(tally.error))
-        raise BrokerUnreachable(f"{error}; {tally.stored} of {queued} records were written") from None
+        raise type(error)(f"{error}; {tally.stored} of {queued} records were written") from None
     return tally.stored
 
 

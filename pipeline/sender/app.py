@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+from confluent_kafka import KafkaException
 from faust.types import TP
 
 from pipeline.clock import steady_s, unix_ms, unix_s
@@ -92,7 +93,7 @@ class Sender:
             settings=settings,
             loop=loop,
             stream=self.app,
-            delivery=outlets(settings),
+            delivery=outlets(settings, self._crash),
             client=client,
             optouts=OptOuts(settings, loop, self._wake_all),
             account=account,
@@ -260,11 +261,18 @@ class Sender:
     def _crash_by(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._crashing = asyncio.ensure_future(self.app.crash(error))
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        self._crashing = asyncio.ensure_future(self.app.crash(error))
 
 
-def outlets(settings: Settings) -> Outlets:
-    """The sender's producers: events do not stand in the way of the ledger, which the next request waits for."""
+def outlets(settings: Settings, on_fatal: Callable[[KafkaException], None]) -> Outlets:
+    """The sender's producers: events do not stand in the way of the ledger, which the next request waits for.
+
+    Args:
+        on_fatal: Hears of one that can never write again.
+    """
     kafka, loop = settings.kafka, asyncio.get_running_loop()
-    events = Delivery(producer_conf(kafka, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S)
-    return Outlets(Delivery(producer_conf(kafka), loop), {settings.topic("outbound-events"): events})
+    events = Delivery(producer_conf(kafka, **{"linger.ms": EVENTS_LINGER_MS}), loop, EVENTS_POLL_S, on_fatal)
+    return Outlets(Delivery(producer_conf(kafka), loop, on_fatal=on_fatal), {settings.topic("outbound-events"): events})

@@ -12,7 +12,7 @@ from pipeline.health import PORTS, Health, HealthServer, serve_health
 from pipeline.metrics import Metrics
 from pipeline.secrets import credential_of
 from pipeline.sender.app import ACCOUNT, ASSIGNED, Sender
-from pipeline.streams import topics
+from pipeline.streams import acls, topics
 from pipeline.streams.hardened import HardenedApp
 from pipeline.streams.run import run_role
 from pipeline.tracing import OFF, Tracing
@@ -29,7 +29,7 @@ def run_sender(settings: Settings, tracing: Tracing = OFF) -> int:
         Exit code: 0 after SIGTERM or SIGINT, 1 after a crash (a supervisor starts it anew).
 
     Raises:
-        BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`.
+        BrokerUnreachable: no broker answered within `kafka.startup_timeout_s`, or one refused us.
         TopicsWrong: a topic is missing or made differently.
         ConfigError: no number is configured, a token or password is missing, or the health port is taken.
     """
@@ -37,6 +37,7 @@ def run_sender(settings: Settings, tracing: Tracing = OFF) -> int:
         raise ConfigError("numbers: at least one sending number is needed, e.g. [numbers.200000000000001]")
     for number, own in settings.numbers.items():
         credential_of(number, own)  # a missing one is told before Kafka is waited for
+    acls.require(settings, ROLE, settings.kafka.startup_timeout_s)
     topics.require(settings)
     running: list[tuple[Sender, HealthServer]] = []
 

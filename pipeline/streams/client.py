@@ -20,6 +20,8 @@ TLS_FILES: Final = {
 }
 """Settings by the properties that they become."""
 VERIFICATION: Final = ("ssl.endpoint.identification.algorithm", "enable.ssl.certificate.verification")
+READER_GROUP: Final = "wapipe-reader-never-commits"
+"""librdkafka has no consumer without a group; nobody joins this one."""
 
 EVENTS_LINGER_MS = 50
 """How long events gather: they spread over many partitions, each a request of its own, and nothing waits for them."""
@@ -95,7 +97,7 @@ def reader_conf(kafka: KafkaSettings, **properties: Any) -> dict[str, Any]:
     return librdkafka(
         kafka,
         **{
-            "group.id": "wapipe-reader-never-commits",
+            "group.id": READER_GROUP,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,

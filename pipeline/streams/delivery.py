@@ -38,13 +38,22 @@ class Delivery:
         conf: librdkafka properties, as `producer_conf` makes them.
         loop: The loop that callbacks run on.
         poll_s: How often answers are collected.
+        on_fatal: Called, on the loop, when this producer can never write again: its owner has to make a new one, or
+            end. What was on its way fails by its own callback with that error, whatever comes later at once.
 
     Raises:
         ConfigError: librdkafka does not take a property.
     """
 
-    def __init__(self, conf: dict[str, Any], loop: asyncio.AbstractEventLoop, poll_s: float = POLL_S) -> None:
-        self._poll_s = poll_s
+    def __init__(
+        self,
+        conf: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        poll_s: float = POLL_S,
+        on_fatal: Callable[[KafkaException], None] | None = None,
+    ) -> None:
+        self._poll_s, self._on_fatal = poll_s, on_fatal
+        self._fatal: KafkaError | None = None
         self._reach = Reach(conf)
         self._producer = self._reach.make(Producer)
         self._loop = loop
@@ -124,8 +133,7 @@ class Delivery:
 
     def _poll(self) -> None:
         """Collect what was stored; again soon as long as anything is on its way."""
-        self._producer.poll(0)
-        self._resolve()
+        self._collect()
         if len(self._producer):
             self._loop.call_later(self._poll_s, self._poll)
         else:
@@ -134,19 +142,35 @@ class Delivery:
     def _poll_idle(self) -> None:
         """Hear what librdkafka has to say while nothing is on its way: else it would pile up."""
         if not self._polling:
-            self._producer.poll(0)
-            self._resolve()
+            self._collect()
         self._idle = self._loop.call_later(IDLE_POLL_S, self._poll_idle)
+
+    def _collect(self) -> None:
+        try:
+            self._producer.poll(0)
+        except KafkaException as exc:
+            self._died(exc)
+        self._resolve()
+
+    def _died(self, error: KafkaException) -> None:
+        # A fatal error is told once, to whoever serves callbacks next; records hear only that they were dropped.
+        self._fatal = error.args[0]
+        if self._on_fatal is not None:
+            self._on_fatal(error)
 
     def _resolve(self) -> None:
         done = self._done
         while done:
             call, receipt, error = done.popleft()
-            call(receipt, error)
+            call(receipt, error if error is None or self._fatal is None else self._fatal)
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> int:
         """Flush and stop; returns how many records were still undelivered (their futures may never end)."""
         self._idle.cancel()
-        left: int = await asyncio.to_thread(self._producer.flush, timeout_s)
+        try:
+            left: int = await asyncio.to_thread(self._producer.flush, timeout_s)
+        except KafkaException as exc:
+            self._died(exc)
+            left = len(self._producer)
         self._resolve()
         return left

@@ -80,7 +80,7 @@ class HardenedApp(faust.App):
         self.is_told_to_end = False
         self.exit_deadline = ExitDeadline()
         Path(settings.storage.data_dir, role).mkdir(parents=True, exist_ok=True)
-        super().__init__(f"{kafka.topic_prefix}wapipe-{role}", **{**faust_options(kafka, settings, role), **options})
+        super().__init__(settings.group(role), **{**faust_options(kafka, settings, role), **options})
 
     def bytes_topic(self, *names: str) -> Any:
         """A channel of raw bytes over topics, given by their names without the prefix."""

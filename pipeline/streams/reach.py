@@ -26,6 +26,15 @@ _OTHER_PROTOCOL: Final = (
     "SSL connection closed by peer",
 )
 """What librdkafka calls the same mistake, by how far the handshake came before the connection was closed."""
+DENIED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+"""Kafka's answers to what its ACLs do not allow."""
+_GRANT: Final = "`wapipe topics acls --role ROLE` prints what to allow; commands need what it says for `operator`"
 
 
 class Client(Protocol):
@@ -95,6 +104,8 @@ class Reach:
         where = self._conf["bootstrap.servers"]
         if self._refusal is not None:
             return BrokerRefused(f"{where}: {self._refusal}")
+        if (denied := denial(where, error)) is not None:
+            return denied
         protocol = self._conf["security.protocol"]
         remedy = "check kafka.bootstrap_servers, or start a broker with `wapipe broker`"
         why = self._trouble or error.args[0].name()
@@ -113,6 +124,18 @@ class Reach:
             self._refusal = refusal
         else:
             self._trouble = text
+
+
+def denial(where: str, error: KafkaException) -> BrokerRefused | None:
+    """What an ACL does not allow, and what to do; None: it is something else.
+
+    Args:
+        where: `bootstrap.servers`.
+    """
+    reason = error.args[0]
+    if not isinstance(reason, KafkaError) or reason.code() not in DENIED:
+        return None
+    return BrokerRefused(f"{where}: {reason.str()}; {_GRANT}")
 
 
 def _refusal(conf: dict[str, Any], code: int, text: str) -> str | None:

@@ -1,7 +1,10 @@
-"""Kafka with TLS and passwords: every role and command over SASL_SSL and mTLS; what is refused is told, and ends."""
+"""Kafka with TLS, passwords and ACLs: each role as its own user over SASL_SSL, a sender by mTLS; what is refused is
+told, and ends.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.config import KafkaSettings, Settings
 from pipeline.errors import EXIT_NO_BROKER, BrokerRefused, BrokerUnreachable, ConfigError
+from pipeline.operations.acts import Outgoing
+from pipeline.operations.writing import write_one
+from pipeline.streams.client import producer_conf
+from pipeline.streams.delivery import Delivery
 from pipeline.streams.topics import read_broker
+from tests.support.broker import create_topics
 from tests.support.secure_broker import PASSWORD, SecureBroker, secure_broker
 from tests.support.stage import WAPIPE, Stage
 from tests.support.world import NUMBER, World, table
@@ -48,22 +57,38 @@ def sent(world: World) -> list[dict[str, Any]]:
 
 
 def test_everything_works_over_sasl_ssl(broker: SecureBroker, password_file: Path, tmp_path: Path) -> None:
-    """With TLS and SCRAM-SHA-512 topics are made, all roles and commands work; with mTLS a second sender joins."""
-    numbers = {NUMBER: {"profile": "cloud"}}
-    login = broker.sasl(password_file)
-    with World(broker.plaintext, tmp_path, numbers=numbers, webhooks=True, partitions=2, kafka=login) as world:
+    """With TLS, SCRAM and what `topics acls` says allowed, all roles and commands work; by mTLS a sender joins."""
+    with World(
+        broker.plaintext, tmp_path, numbers={NUMBER: {"profile": "cloud"}}, settings="[console]\nport = 0\n",
+        webhooks=True, partitions=2, kafka=broker.sasl(password_file),
+    ) as world:  # fmt: skip  # its first ingress may do everything
+        for role in ("gate", "sender", "console", "operator"):
+            broker.set_password(role, PASSWORD)
+            broker.allow(world.wapipe("topics", "acls", "--role", role).splitlines())
+        for role in ("gate", "sender", "console"):
+            world.log_in(broker.sasl(password_file, sasl_username=role))
+            world.spawn(role)
+            world.ready(role)
+        world.log_in(broker.sasl(password_file, sasl_username="operator"))
         assert world.wapipe("topics", "check").startswith("in order")
-        world.spawn("gate")
-        world.spawn("sender")
-        world.ready()
         assert sent(world)[-1]["what"] == "accepted"
         rows = json.loads(world.attempt("doctor", "--json").stdout)
         assert {row["check"] for row in rows if row["status"] == "ok"} >= {"kafka", "topics", "gates", "senders"}
+        broker.set_password("ingress", PASSWORD)
+        broker.allow(world.wapipe("topics", "acls", "--role", "ingress").splitlines())
+        world.log_in(broker.sasl(password_file, sasl_username="ingress"))
+        world.spawn("ingress", "ingress-by-acl")
+        world.ready("ingress-by-acl")
+        heard = world.heard("ingress-by-acl")
+        assert heard is not None
+        world.log_in(broker.sasl(password_file, sasl_username="operator"))
+        world.wapipe("webhooks", "check", NUMBER, "--port", str(heard["port"]))
         world.log_in(broker.mtls())
         world.spawn("sender", "sender-by-certificate")
         world.ready("sender-by-certificate")
         said = "".join(path.read_text() for path in tmp_path.glob("*.log"))
         assert PASSWORD not in said
+        assert "AUTHORIZATION" not in said.upper()
 
 
 def changed(broker: SecureBroker, password_file: Path, name: str) -> dict[str, Any]:
@@ -113,13 +138,27 @@ def test_what_is_wrong_is_named(
     assert PASSWORD not in str(caught.value)
 
 
-def test_roles_end_when_refused(broker: SecureBroker, password_file: Path, tmp_path: Path) -> None:
+STRANGER = "stranger"
+"""A user whom no ACL allows anything."""
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        ("nobody", "Kafka refused user 'nobody' "),
+        (STRANGER, "Kafka does not allow stranger what the role {role} needs: Describe, DescribeConfigs"),
+    ],
+)
+def test_roles_end_when_refused(
+    broker: SecureBroker, password_file: Path, tmp_path: Path, user: str, told: str
+) -> None:
     """Every role ends by itself with 69 and one line, not with librdkafka's, nor after a minute."""
+    broker.set_password(STRANGER, PASSWORD)
     (secret := tmp_path / "secret").write_text("s3cret")
     config = tmp_path / "wapipe.toml"
     number = {"business": "acme", "profile": "v1", "base_url": "http://127.0.0.1:1", "token_file": str(secret)}
     door = {"host": "127.0.0.1", "port": 0, "app_secret_files": [str(secret)]}
-    tables = {"kafka": broker.sasl(password_file, sasl_username="nobody"), f"numbers.{NUMBER}": number, "ingress": door}
+    tables = {"kafka": broker.sasl(password_file, sasl_username=user), f"numbers.{NUMBER}": number, "ingress": door}
     config.write_text("\n".join(table(name, fields) for name, fields in tables.items()))
     stage = Stage(tmp_path)
     argv = [*WAPIPE, "--config", str(config)]
@@ -135,6 +174,36 @@ def test_roles_end_when_refused(broker: SecureBroker, password_file: Path, tmp_p
     for role, (text, code) in ends.items():
         *logged, last = text.splitlines()
         assert code == EXIT_NO_BROKER, (role, text)
-        assert last.startswith(f"error: {broker.sasl_ssl}: Kafka refused user 'nobody' ")
+        assert last.startswith(f"error: {broker.sasl_ssl}: {told.format(role=role)}")
         assert len([line for line in logged if "kafka_client" in line]) <= 1
         assert not [line for line in logged if not line.startswith("{")], "lines of librdkafka's own"
+
+
+async def test_a_producer_that_can_never_write_says_so(broker: SecureBroker, password_file: Path) -> None:
+    """After a fatal error what was on its way fails with it, what comes later at once, and its owner is told, once."""
+    user, topic = "reader", "read-only"
+    broker.set_password(user, PASSWORD)
+    create_topics(broker.plaintext, {topic: 1})
+    broker.allow([f"--add --allow-principal User:{user} --operation Read --topic {topic}"])
+    kafka = KafkaSettings(**broker.sasl(password_file, sasl_username=user), client={"log_level": 0})
+    told: list[KafkaException] = []
+    delivery = Delivery(producer_conf(kafka), asyncio.get_running_loop(), on_fatal=told.append)
+    try:
+        sends = [delivery.send(topic, b"{}") for _ in range(3)]
+        results = await asyncio.wait_for(asyncio.gather(*sends, return_exceptions=True), WAIT_S)
+        denied = KafkaError.CLUSTER_AUTHORIZATION_FAILED
+        assert [isinstance(end, KafkaException) and end.args[0].code() for end in results] == [denied] * 3
+        assert len(delivery) == 0
+        with pytest.raises(KafkaException):
+            await delivery.send(topic, b"{}")
+    finally:
+        assert await delivery.close() == 0
+    assert [error.args[0].fatal() for error in told] == [True]
+
+
+def test_a_command_that_is_not_allowed_says_so(broker: SecureBroker, password_file: Path) -> None:
+    """What an ACL keeps a command from doing is named, with the way to allow it."""
+    broker.set_password(STRANGER, PASSWORD)
+    settings = Settings(kafka=KafkaSettings(**broker.sasl(password_file, sasl_username=STRANGER)))
+    with pytest.raises(BrokerRefused, match=r"authorization failed; `wapipe topics acls --role ROLE` prints"):
+        write_one(settings, Outgoing("account-state", "nobody", None, []))

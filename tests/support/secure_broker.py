@@ -6,16 +6,22 @@ Its PLAINTEXT listener stays, for what only prepares or judges a test. Certifica
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import trustme
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialDeletion,
@@ -36,6 +42,7 @@ PASSWORD: Final = "correct-horse-battery"
 SCRAM: Final = "SCRAM-SHA-512"
 ADMIN_TIMEOUT_S: Final = 30.0
 _SHOWN_POLL_S: Final = 0.05
+_OPERATIONS: Final = {operation.name.replace("_", "").lower(): operation for operation in AclOperation}
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,25 @@ class SecureBroker:
             assert time.monotonic() < give_up_at, f"{user}: the broker does not show its credential"
             time.sleep(_SHOWN_POLL_S)
 
+    def allow(self, lines: Iterable[str]) -> None:
+        """Add ACLs, given as arguments of Kafka's own tool, as `wapipe topics acls` prints them."""
+        bindings: list[AclBinding] = []
+        for words in map(str.split, lines):
+            options = list(pairwise(words))
+            principal = next(value for name, value in options if name == "--allow-principal")
+            kind, resource = next((name, value) for name, value in options if name in {"--topic", "--group"})
+            bindings += [
+                AclBinding(
+                    ResourceType.TOPIC if kind == "--topic" else ResourceType.GROUP, resource,
+                    ResourcePatternType.LITERAL, principal, "*", _OPERATIONS[value.lower()], AclPermissionType.ALLOW,
+                )
+                for name, value in options
+                if name == "--operation"
+            ]  # fmt: skip
+        admin = AdminClient({"bootstrap.servers": self.plaintext, "log_level": 0})
+        for future in admin.create_acls(bindings).values():
+            future.result(ADMIN_TIMEOUT_S)
+
 
 def _is_known(admin: AdminClient, user: str) -> bool:
     try:
@@ -118,6 +144,10 @@ def secure_broker(folder: Path) -> Iterator[SecureBroker]:
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config":
             "org.apache.kafka.common.security.scram.ScramLoginModule required;",
         "listener.name.ssl.ssl.client.auth": "required",
+        # Who came without a login prepares and judges; everybody else may do what an ACL says.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:ANONYMOUS;User:{USER}",
+        "listener.name.ssl.ssl.principal.mapping.rules": f"RULE:^.*$/{USER}/",
     }  # fmt: skip
     # The second pair of ports is for the listeners that the embedded broker does not have by itself.
     ours, (further,) = (ports := choose_ports(2))[:1], ports[1:]

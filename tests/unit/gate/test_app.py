@@ -15,7 +15,7 @@ class FakeDelivery:
 
     made: list[FakeDelivery]
 
-    def __init__(self, conf: dict[str, Any], *_loop_and_poll: object) -> None:
+    def __init__(self, conf: dict[str, Any], *_further: object, on_fatal: object = None) -> None:
         self.conf, self.topics = conf, list[str]()
         self.made.append(self)
 
@@ -28,7 +28,7 @@ async def test_only_tables_may_leave_a_gap(monkeypatch: pytest.MonkeyPatch) -> N
     """What has an order goes through a producer without a time-out, tables one that ends in a session."""
     FakeDelivery.made = []
     monkeypatch.setattr(app, "Delivery", FakeDelivery)
-    made = app.outlets(Settings(kafka=KafkaSettings(session_timeout_s=10)))
+    made = app.outlets(Settings(kafka=KafkaSettings(session_timeout_s=10)), lambda _error: None)
     for topic in ("ready-normal", "consent", "outbound-events", "service-windows", "dead-letter"):
         made.produce(topic, b"{}", "1555", None, lambda _receipt, _error: None)
     by_topics = {tuple(one.topics): one.conf["message.timeout.ms"] for one in FakeDelivery.made}

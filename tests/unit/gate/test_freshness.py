@@ -6,6 +6,7 @@ from pipeline.gate.freshness import WAIT_MAX_S, WAIT_S, Freshness, Waiter, Waiti
 
 TP = ("consent-updates", 3)
 KEY = ("outbound-requests", "1555")
+END = 100
 
 
 def test_knowledge_is_current_only_after_asking_later() -> None:
@@ -76,17 +77,31 @@ def test_later_ends_do_not_hold_back_who_came_before() -> None:
 
 
 def test_wait_is_bounded_and_prolonged_only_by_progress() -> None:
-    """A wait ends 2 s after the partition last moved, and after 30 s whatever happens."""
+    """A wait ends so long after the partition last moved, and after a while whatever moves."""
+    room, moved_s = WaitingRoom(Freshness()), 10.0 + WAIT_S - 0.5
+    room.enter(KEY, Waiter("a", 10.0, 10.0), TP, 10.0)
+    room.answered(TP, 10.0, END)
+    assert room.release(10.0 + WAIT_S - 0.1) == []
+    room._freshness.processed(TP, 0, moved_s)
+    assert room.release(10.0 + WAIT_S) == []
+    assert room.release(moved_s + WAIT_S) == [KEY]
+    room.leave(KEY)
+    room.enter(KEY, Waiter("b", 50.0, 50.0), TP, 50.0)
+    room.answered(TP, 50.0, END)
+    room._freshness.processed(TP, 1, 50.0 + WAIT_MAX_S - 0.1)
+    assert room.release(50.0 + WAIT_MAX_S) == [KEY]
+
+
+def test_an_end_that_is_not_told_is_waited_for() -> None:
+    """As long as Kafka does not say where the partition ends, nobody is refused, however long that takes."""
     room = WaitingRoom(Freshness())
     room.enter(KEY, Waiter("a", 10.0, 10.0), TP, 10.0)
-    assert room.release(10.0 + WAIT_S - 0.1) == []
-    room._freshness.processed(TP, 0, 11.9)
-    assert room.release(10.0 + WAIT_S) == []
-    assert room.release(11.9 + WAIT_S) == [KEY]
-    room.leave(KEY)
-    room.enter(KEY, Waiter("b", 20.0, 20.0), TP, 20.0)
-    room._freshness.processed(TP, 1, 20.0 + WAIT_MAX_S - 0.1)
-    assert room.release(20.0 + WAIT_MAX_S) == [KEY]
+    assert room.release(10.0 + 100 * WAIT_MAX_S) == []
+    room.answered(TP, 9.0, END)  # asked before the request came: says nothing about what stood there then
+    assert room.release(10.0 + 100 * WAIT_MAX_S) == []
+    room.answered(TP, 11.0, END)
+    room._freshness.processed(TP, END - 1, 12.0)
+    assert room.release(12.0) == [KEY]
 
 
 def test_later_requests_of_a_person_queue_behind() -> None:
@@ -96,7 +111,9 @@ def test_later_requests_of_a_person_queue_behind() -> None:
     room.enter(KEY, Waiter("a", 1.0, 1.0), TP, 1.0)
     assert room.queue_behind(KEY, "b", 2.0, 2.0)
     assert not room.queue_behind(("outbound-requests-urgent", "1555"), "c", 2.0, 2.0)
-    assert room.release(9.0) == [KEY]
+    room.answered(TP, 1.0, 0)
+    room._freshness.begins_at(TP, 0)
+    assert room.release(2.0) == [KEY]
     assert [room.head(KEY).work] == ["a"]  # type: ignore[union-attr]
     room.leave(KEY)
     assert [room.head(KEY).work] == ["b"]  # type: ignore[union-attr]
@@ -111,8 +128,11 @@ def test_head_may_wait_a_second_time_for_another_topic() -> None:
     waiter = Waiter("a", 1.0, 1.0)
     room.enter(KEY, waiter, other, 1.0)
     room.queue_behind(KEY, "b", 2.0, 2.0)
+    room.answered(other, 1.0, 0)
+    room._freshness.begins_at(other, 0)
     assert room.release(9.0) == [KEY]
     room.enter(KEY, waiter, TP, 9.0)
+    room.answered(TP, 9.0, END)
     assert room.release(9.0 + WAIT_S - 0.1) == []
     assert room.release(9.0 + WAIT_S, may_give_up=False) == []
     assert room.release(9.0 + WAIT_S) == [KEY]

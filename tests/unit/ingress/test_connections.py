@@ -45,7 +45,7 @@ NOW_S = [0.0]
 async def _open(folder: Path) -> AsyncIterator[Stand]:
     settings, metrics = settings_with(folder), Metrics()
     NOW_S[0] = 0.0
-    door = Door(settings, Access(settings), Store(FakeDelivery(), metrics, lambda: None, 60), Health(), metrics)
+    door = Door(settings, Access(settings), Store(FakeDelivery(), metrics, 60), Health(), metrics)
     door.connections = Connections(metrics, headers_s=10, clock=lambda: NOW_S[0])
     runner = web.AppRunner(door.app(), access_log=None, shutdown_timeout=1)
     port = await listen(runner, "127.0.0.1", 0, "ingress")

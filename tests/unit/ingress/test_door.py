@@ -61,7 +61,7 @@ class _Stand(NamedTuple):
 @asynccontextmanager
 async def _open(settings: Settings, load: Load | None = None, timeout_s: float = 60) -> AsyncIterator[_Stand]:
     delivery, health, metrics = FakeDelivery(), Health(), Metrics()
-    store = Store(delivery, metrics, lambda: None, timeout_s)
+    store = Store(delivery, metrics, timeout_s)
     door = Door(settings, Access(settings), store, health, metrics, load)
     runner = web.AppRunner(door.app(), access_log=None, auto_decompress=False, lingering_time=1, shutdown_timeout=1)
     port = await listen(runner, "127.0.0.1", 0, "ingress")

@@ -17,9 +17,9 @@ RECORDS = [Outgoing("t", "k1", b"1", []), Outgoing("t", "k2", b"2", [])]
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
 
 
-def _store(delivery: FakeDelivery, timeout_s: float = 60) -> tuple[Store, Metrics, list[bool]]:
-    metrics, fatal = Metrics(), list[bool]()
-    return Store(delivery, metrics, lambda: fatal.append(True), timeout_s), metrics, fatal
+def _store(delivery: FakeDelivery, timeout_s: float = 60) -> tuple[Store, Metrics]:
+    metrics = Metrics()
+    return Store(delivery, metrics, timeout_s), metrics
 
 
 def _errors(metrics: Metrics) -> float | None:
@@ -30,7 +30,7 @@ async def test_put_returns_when_every_record_is_acked_and_not_before() -> None:
     """With one ack missing the call waits; with the last one it goes on."""
     delivery = FakeDelivery()
     delivery.holds = True
-    store, _, _ = _store(delivery)
+    store, _ = _store(delivery)
     waiting = asyncio.create_task(store.put(RECORDS))
     await asyncio.sleep(0)
     delivery.held.pop(0)()
@@ -52,18 +52,18 @@ async def test_one_failed_record_fails_the_call_and_each_is_counted() -> None:
     """An error of any record means that not all is stored."""
     delivery = FakeDelivery()
     delivery.error = TIMED_OUT
-    store, metrics, fatal = _store(delivery)
+    store, metrics = _store(delivery)
     with pytest.raises(NotStored):
         await store.put(RECORDS)
     await asyncio.sleep(0)
-    assert (_errors(metrics), fatal) == (2, [])
+    assert _errors(metrics) == 2
 
 
 async def test_acks_that_stay_away_fail_the_call_in_time_and_may_come_late() -> None:
     """The wait is bounded, and an ack after it disturbs nobody."""
     delivery = FakeDelivery()
     delivery.holds = True
-    store, _, _ = _store(delivery, timeout_s=0)
+    store, _ = _store(delivery, timeout_s=0)
     with pytest.raises(NotStored, match="no ack"):
         await store.put(RECORDS)
     delivery.release()
@@ -81,20 +81,10 @@ async def test_a_record_that_the_producer_refuses_fails_the_call() -> None:
     """An error at the producer's door is the same as one of the broker."""
     delivery = FakeDelivery()
     delivery.refuse = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
-    store, metrics, _ = _store(delivery)
+    store, metrics = _store(delivery)
     with pytest.raises(NotStored):
         await store.put(RECORDS)
     assert _errors(metrics) == 1
-
-
-async def test_a_fatal_error_is_told_to_the_role() -> None:
-    """A producer that can never write again ends the process."""
-    delivery = FakeDelivery()
-    delivery.error = KafkaError(KafkaError._FATAL, "fenced", True, False, False)
-    store, _, fatal = _store(delivery)
-    with pytest.raises(NotStored):
-        await store.put(RECORDS[:1])
-    assert fatal == [True]
 
 
 def test_the_producer_gives_up_soon_and_stays_safe() -> None:

@@ -59,7 +59,7 @@ async def _open(settings: Settings) -> AsyncIterator[tuple[str, Tls]]:
     tls = tls_of(settings.ingress)
     assert tls is not None
     metrics = Metrics()
-    door = Door(settings, Access(settings), Store(FakeDelivery(), metrics, lambda: None, 60), Health(), metrics)
+    door = Door(settings, Access(settings), Store(FakeDelivery(), metrics, 60), Health(), metrics)
     runner = web.AppRunner(door.app(), access_log=None, shutdown_timeout=1)
     port = await listen(runner, "127.0.0.1", 0, "ingress", tls.context)
     try:

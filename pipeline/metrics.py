@@ -46,6 +46,7 @@ class Metrics:
         self._declare_lanes()
         self._declare_sender()
         self._declare_webhooks()
+        self._declare_console()
         self._declare_process()
 
     def _declare_gate(self) -> None:
@@ -136,6 +137,16 @@ class Metrics:
         self.undelivered = self._counter("undelivered", "Status updates that say failed, by code.", "code")
         self.opt_outs = self._counter("opt_outs", "Opt-outs heard of, by way; `answer`: from the API's.", "way")
         self.returns = self._counter("opt_out_returns", "Opt-outs taken back by webhook, by way.", "way")
+
+    def _declare_console(self) -> None:
+        self.read_model_behind = self._gauge(
+            "read_model_behind", "Records that Kafka holds and the console has not read; NaN: not known yet."
+        )
+        self.read_model_records = self._counter("read_model_records", "Records that the console has read.")
+        self.read_model_bytes = self._gauge("read_model_bytes", "What the console's tables take on disk.")
+        self.console_requests = self._counter("console_requests", "Requests to the console, by status.", "status")
+        self.console_logins = self._counter("console_logins", "Tries to log in by token, by result.", "result")
+        self.console_streams = self._gauge("console_streams", "Live pages that are open.")
 
     def _declare_process(self) -> None:
         self.dead_letters = self._counter("dead_letters", "Records given up, with their bytes kept.", "stage", "code")

@@ -21,6 +21,7 @@ from pipeline.console.schema import open_writer
 from pipeline.console.store import Store
 from pipeline.console.taken import Taken
 from pipeline.logs import Repeats
+from pipeline.metrics import Metrics
 from pipeline.streams.client import reader_conf
 
 log = structlog.get_logger(__name__)
@@ -48,19 +49,17 @@ class Feed:
         path: Of the read model.
 
     Attributes:
-        applied: Records read so far.
         behind: Records that the brokers hold and we have not read; None: not known yet.
         error: What ended the thread; None: it goes on.
     """
 
-    def __init__(self, settings: Settings, path: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, path: Path, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
         self._db = open_writer(path)
         self._store = Store(self._db)
         self._stop = threading.Event()
         self._repeats = Repeats()
         self._thread = threading.Thread(target=self._run, name="console-feed", daemon=True)
-        self.applied = 0
         self.behind: int | None = None
         self.error: Exception | None = None
 
@@ -121,7 +120,7 @@ class Feed:
         for record in taken:
             following[(record.topic, record.partition)] = record.offset + 1
         self._store.apply(taken, following)
-        self.applied += len(taken)
+        self._metrics.read_model_records.inc(len(taken))
 
     def _partitions(self, consumer: Consumer) -> set[tuple[str, int]]:
         found = set()

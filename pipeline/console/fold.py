@@ -13,6 +13,8 @@ from pipeline.records.reasons import TERMINAL
 
 QUEUED, ACCEPTED, SENT, DELIVERED, READ, UNDELIVERED = 1, 2, 4, 8, 16, 32
 FUNNEL: Final = ("queued", "accepted", "delivered", "read")
+SLOT_MS: Final = 10_000
+"""A campaign's way over time is kept in steps of this length."""
 _STATUSES: Final[Mapping[str, int]] = {"sent": SENT, "delivered": DELIVERED, "read": READ, "played": READ}
 # What a later stage says of the earlier ones: who has read has been delivered to, whatever webhook was lost.
 _IMPLIED: Final = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
+
+from pipeline.console.fold import FUNNEL, SLOT_MS
 
 MAX_CAMPAIGNS: Final = 200
-MAX_MINUTES: Final = 20_000
+MAX_STEPS: Final = 300
 MAX_OPT_OUTS: Final = 20_000
 OPT_OUT_AFTER_MS: Final = 3 * 86_400_000
 """An opt-out so long after a message of a campaign is counted as the campaign's."""
@@ -81,13 +84,31 @@ def _opt_outs(db: sqlite3.Connection, funnel: Funnel) -> int:
     return int(row[0])
 
 
-def minutes(db: sqlite3.Connection, name: str) -> dict[str, dict[int, int]]:
-    """Messages of a campaign by stage and minute (since 1970) in which they reached it."""
+class Course(NamedTuple):
+    """How many messages of a campaign reached each stage, and when.
+
+    Attributes:
+        first_ms: Where the first of its steps begins.
+        step_ms: How long each is.
+        counts: By stage, one for each step.
+    """
+
+    first_ms: int
+    step_ms: int
+    counts: Mapping[str, Sequence[int]]
+
+
+def course(db: sqlite3.Connection, name: str) -> Course | None:
+    """A campaign over time, in at most `MAX_STEPS`; None: no message of it was admitted yet."""
+    first, last = db.execute("SELECT min(slot), max(slot) FROM campaign_slots WHERE campaign = ?", (name,)).fetchone()
+    if first is None:
+        return None
+    width = -(-(last - first + 1) // MAX_STEPS)  # slots per step, rounded up
+    counts = {stage: [0] * ((last - first) // width + 1) for stage in FUNNEL}
     rows = db.execute(
-        "SELECT what, minute, count FROM campaign_minutes WHERE campaign = ? ORDER BY minute DESC LIMIT ?",
-        (name, MAX_MINUTES),
+        "SELECT (slot - ?) / ? AS step, stage, sum(count) FROM campaign_slots WHERE campaign = ? GROUP BY step, stage",
+        (first, width, name),
     )
-    found: dict[str, dict[int, int]] = {}
-    for what, minute, count in rows:
-        found.setdefault(what, {})[minute] = count
-    return found
+    for step, stage, count in rows:
+        counts[stage][step] = count
+    return Course(first * SLOT_MS, width * SLOT_MS, counts)

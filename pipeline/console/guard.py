@@ -51,6 +51,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = exc
     if not answer.prepared:
         secure(answer)
+    request.app[PARTS].metrics.console_requests.labels(str(answer.status)).inc()
     if isinstance(answer, web.HTTPException):
         raise answer
     return answer

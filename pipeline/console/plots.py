@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 600, 120
 _MARGIN: Final = 4
-MAX_POINTS: Final = 300
 
 
 def rate_plot(sent: Sequence[int], refused: Sequence[int], limit: float, title: str) -> Markup:
@@ -38,48 +37,22 @@ def rate_plot(sent: Sequence[int], refused: Sequence[int], limit: float, title: 
     )
 
 
-class Stages(NamedTuple):
-    """A plot of stages with what its edges mean.
-
-    Attributes:
-        top: Messages per point at its upper edge.
-        minutes: Minutes per point.
-        first: Minute (since 1970) at its left edge; `last` at its right one.
-    """
-
-    svg: Markup
-    top: int
-    minutes: int
-    first: int
-    last: int
-
-
-def stages_plot(stages: Mapping[str, Mapping[int, int]], title: str) -> Stages | None:
-    """Messages per minute that reached each stage, a line for each; None: none has.
+def stages_plot(counts: Mapping[str, Sequence[int]], title: str) -> Markup:
+    """Messages that reached each stage, step by step, a line for each.
 
     Args:
-        stages: By name, which is also its class; count by minute.
+        counts: By name, which is also its class; all of one length, at least one.
     """
-    all_minutes = [minute for counts in stages.values() for minute in counts]
-    if not all_minutes:
-        return None
-    first, last = min(all_minutes), max(all_minutes)
-    width = max(1, -(-(last - first + 1) // MAX_POINTS))  # minutes per point, rounded up
-    points = (last - first) // width + 1
-    rows = {name: [0] * points for name in stages}
-    for name, counts in stages.items():
-        for minute, count in counts.items():
-            rows[name][(minute - first) // width] += count
-    top = max(1, *(value for row in rows.values() for value in row))
-    step = WIDTH / max(1, points - 1)
+    top = max(1, *(max(row) for row in counts.values()))
     drawn = []
-    for name, row in rows.items():
+    for name, row in counts.items():
+        step = WIDTH / max(1, len(row) - 1)
         at = [(index * step, HEIGHT - value / top * (HEIGHT - _MARGIN)) for index, value in enumerate(row)]
-        if len(at) == 1:  # one minute only is a level, not a point that nobody sees
+        if len(at) == 1:  # one step only is a level, not a point that nobody sees
             at.append((WIDTH, at[0][1]))
         path = " L".join(f"{x:.1f},{y:.1f}" for x, y in at)
         drawn.append(f'<path class="line {escape(name)}" d="M{path}"/>')
-    return Stages(_svg(title, "".join(drawn)), top, width, first, last)
+    return _svg(title, "".join(drawn))
 
 
 def _svg(title: str, inside: str) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,15 +92,18 @@ class Console:
         loop, kafka = asyncio.get_running_loop(), self._settings.kafka
         rates, states, reading = Rates(self._settings), States(), Reading(path)
         rates.follow(await asyncio.to_thread(read_lanes, self._settings))
-        feed = Feed(self._settings, path)
+        feed = Feed(self._settings, path, self.metrics)
         followers = {
             ACCOUNT: Follower(kafka, self._settings.topic(ACCOUNT), states.apply, loop),
             LEDGER: Follower(kafka, self._settings.topic(LEDGER), rates.apply, loop, unix_ms() - SECONDS * 1000),
         }
         delivery = Delivery(producer_conf(kafka), loop, on_fatal=self._producer_died)
         sessions = Sessions(self._settings.console.session_h * 3600)
-        parts = Parts(self._settings, self._doors, sessions, Attempts(), feed, rates, states, reading, delivery)
+        parts = Parts(
+            self._settings, self.metrics, self._doors, sessions, Attempts(), feed, rates, states, reading, delivery
+        )
         runner = web.AppRunner(app_of(parts), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        self._show(parts, path)
         feed.start()
         for follower in followers.values():
             follower.start()
@@ -137,6 +141,13 @@ class Console:
         log.error("producer_fatal", error=error.args[0].str())
         self._exit_code = EXIT_CRASHED
         self._stop.set()
+
+    def _show(self, parts: Parts, path: Path) -> None:
+        """Let figures be read when they are asked for."""
+        metrics, feed = self.metrics, parts.feed
+        metrics.watch(metrics.read_model_behind, lambda: math.nan if feed.behind is None else feed.behind)
+        metrics.watch(metrics.read_model_bytes, lambda: path.stat().st_size)
+        metrics.watch(metrics.console_streams, lambda: parts.streams)
 
     async def _watch(self, parts: Parts, followers: Mapping[str, Follower]) -> None:
         """Ask for what waits in the lanes, and see whether what we show is true now."""

@@ -46,7 +46,7 @@ def prune(connection: sqlite3.Connection, *, before_ms: int, max_bytes: int) -> 
     for table in ("consent_events", "heard", "dead_letters", "acts"):
         connection.execute(f"DELETE FROM {table} WHERE at_ms < ?", (before_ms,))  # noqa: S608  names of ours
     over = connection.execute("SELECT name FROM campaigns WHERE last_ms < ?", (before_ms,)).fetchall()
-    for table in ("campaign_counts", "campaign_minutes"):
+    for table in ("campaign_counts", "campaign_slots"):
         connection.executemany(f"DELETE FROM {table} WHERE campaign = ?", over)  # noqa: S608  names of ours
     connection.executemany("DELETE FROM campaigns WHERE name = ?", over)
     connection.execute("COMMIT")

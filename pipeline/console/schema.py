@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised with every change of the tables: a file of another version is made anew from Kafka."""
 WRITER_CACHE_KIB: Final = 65_536
 READER_CACHE_KIB: Final = 8_192
@@ -41,8 +41,8 @@ CREATE TABLE campaigns (name TEXT PRIMARY KEY, first_ms INTEGER NOT NULL, last_m
 CREATE TABLE campaign_counts (
     campaign TEXT, what TEXT, count INTEGER NOT NULL, PRIMARY KEY (campaign, what)
 ) WITHOUT ROWID;
-CREATE TABLE campaign_minutes (
-    campaign TEXT, minute INTEGER, what TEXT, count INTEGER NOT NULL, PRIMARY KEY (campaign, minute, what)
+CREATE TABLE campaign_slots (
+    campaign TEXT, slot INTEGER, stage TEXT, count INTEGER NOT NULL, PRIMARY KEY (campaign, slot, stage)
 ) WITHOUT ROWID;
 
 CREATE TABLE aliases (id TEXT PRIMARY KEY, recipient TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;

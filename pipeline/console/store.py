@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from pipeline.console import facts
-from pipeline.console.fold import Message, counts_of, fold_outbound, fold_status
+from pipeline.console.fold import FUNNEL, SLOT_MS, Message, counts_of, fold_outbound, fold_status
 from pipeline.console.taken import Taken, moment_of, text_of, uid_of
 from pipeline.errors import DecodeError
 from pipeline.records.canonical import canonical
@@ -25,7 +25,6 @@ from pipeline.records.codec import decode_object
 
 REMEMBERED_MESSAGES: Final = 20_000
 """Messages whose row is kept in memory from batch to batch: most events are of messages that were just told of."""
-MINUTE_MS: Final = 60_000
 # What the message's own row knows, or what nobody looks for here, is not kept a second time with each event.
 _OF_THE_ROW: Final = frozenset({
     "event_id", "request_id", "number", "recipient", "business", "category", "purpose", "priority", "campaign",
@@ -40,9 +39,9 @@ _ADD_COUNT: Final = (
     "INSERT INTO campaign_counts VALUES (?, ?, ?)"
     " ON CONFLICT (campaign, what) DO UPDATE SET count = count + excluded.count"
 )
-_ADD_MINUTE: Final = (
-    "INSERT INTO campaign_minutes VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (campaign, minute, what) DO UPDATE SET count = count + excluded.count"
+_ADD_SLOT: Final = (
+    "INSERT INTO campaign_slots VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (campaign, slot, stage) DO UPDATE SET count = count + excluded.count"
 )
 _ADD_CAMPAIGN: Final = (
     "INSERT INTO campaigns VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
@@ -66,7 +65,7 @@ class Store:
         self._new: dict[int, Message] = {}
         self._dirty: dict[int, Message] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._minutes: Counter[tuple[str, int, str]] = Counter()
+        self._slots: Counter[tuple[str, int, str]] = Counter()
         self._campaigns: dict[str, tuple[int, int]] = {}
 
     def positions(self) -> dict[tuple[str, int], int]:
@@ -102,7 +101,7 @@ class Store:
         except BaseException:
             self._db.execute("ROLLBACK")
             self.forget()
-            for pending in (self._new, self._dirty, self._counts, self._minutes, self._campaigns):
+            for pending in (self._new, self._dirty, self._counts, self._slots, self._campaigns):
                 pending.clear()
             raise
         self._db.execute("COMMIT")
@@ -223,7 +222,8 @@ class Store:
             return
         for what in counts_of(message) - before:
             self._counts[(campaign, what)] += 1
-            self._minutes[(campaign, at_ms // MINUTE_MS, what)] += 1
+            if what in FUNNEL:
+                self._slots[(campaign, at_ms // SLOT_MS, what)] += 1
         first_ms, last_ms = self._campaigns.get(campaign, (at_ms, at_ms))
         self._campaigns[campaign] = (min(first_ms, at_ms), max(last_ms, at_ms))
 
@@ -231,8 +231,7 @@ class Store:
         self._db.executemany(_INSERT, map(_row_of, self._new.values()))
         self._db.executemany(_UPDATE, ((*row[1:], row[0]) for row in map(_row_of, self._dirty.values())))
         self._db.executemany(_ADD_COUNT, ((*key, count) for key, count in self._counts.items()))
-        minutes = ((*key, count) for key, count in self._minutes.items() if ":" not in key[2])
-        self._db.executemany(_ADD_MINUTE, minutes)
+        self._db.executemany(_ADD_SLOT, ((*key, count) for key, count in self._slots.items()))
         self._db.executemany(_ADD_CAMPAIGN, ((name, *times) for name, times in self._campaigns.items()))
-        for pending in (self._new, self._dirty, self._counts, self._minutes, self._campaigns):
+        for pending in (self._new, self._dirty, self._counts, self._slots, self._campaigns):
             pending.clear()

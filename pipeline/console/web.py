@@ -21,6 +21,7 @@ from pipeline.console.rates import Rates
 from pipeline.console.states import States
 from pipeline.console.words import FILTERS, hidden
 from pipeline.errors import PipelineError, WrongRequest
+from pipeline.metrics import Metrics
 from pipeline.operations.acts import Act, Actor
 from pipeline.operations.people import Person
 from pipeline.operations.writing import write_act
@@ -48,6 +49,7 @@ class Parts:
     """
 
     settings: Settings
+    metrics: Metrics
     doors: Doors
     sessions: Sessions
     attempts: Attempts

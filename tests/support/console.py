@@ -31,6 +31,7 @@ from pipeline.console.states import States
 from pipeline.console.store import Store
 from pipeline.console.taken import Taken
 from pipeline.console.web import Parts
+from pipeline.metrics import Metrics
 from pipeline.records.outbound import outbound_event
 from pipeline.streams.client import producer_conf
 from pipeline.streams.delivery import Delivery
@@ -172,9 +173,11 @@ async def stand(folder: Path, **console: Any) -> AsyncIterator[Stand]:
     delivery = Delivery(producer_conf(settings.kafka), asyncio.get_running_loop())
     sessions = Sessions(settings.console.session_h * 3600)
     with closing(writer):
-        feed = Feed(settings, path)
+        metrics = Metrics()
+        feed = Feed(settings, path, metrics)
         parts = Parts(
             settings,
+            metrics,
             Doors(settings, folder),
             sessions,
             Attempts(),

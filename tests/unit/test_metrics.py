@@ -43,6 +43,12 @@ CONTRACT: dict[str, set[str]] = {
 ADDED: dict[str, set[str]] = {
     "wapipe_opt_out_people": set(),
     "wapipe_spool_bytes": set(),
+    "wapipe_read_model_behind": set(),
+    "wapipe_read_model_records_total": set(),
+    "wapipe_read_model_bytes": set(),
+    "wapipe_console_requests_total": {"status"},
+    "wapipe_console_logins_total": {"result"},
+    "wapipe_console_streams": set(),
     "wapipe_webhook_repeats_total": set(),
 }
 
@@ -65,6 +71,8 @@ def _use_all(metrics: Metrics) -> None:
     metrics.undelivered.labels(code="131049").inc()
     metrics.opt_outs.labels(way="keyword").inc()
     metrics.webhook_requests.labels(result="ok").inc()
+    metrics.console_requests.labels(status="200").inc()
+    metrics.console_logins.labels(result="ok").inc()
     metrics.dead_letters.labels(stage="gate", code="not_json").inc()
 
 

@@ -67,11 +67,11 @@ async def _detail(request: web.Request, name: str) -> str | None:
     funnel = await parts.reading.run(funnels.campaign, name)
     if funnel is None:
         return None
-    minutes = await parts.reading.run(funnels.minutes, name)
-    plot = stages_plot({stage: minutes.get(stage, {}) for stage in FUNNEL}, f"messages of {name} per minute, by stage")
+    course = await parts.reading.run(funnels.course, name)
+    plot = stages_plot(course.counts, f"messages of {name} over time, by stage") if course is not None else None
     return fragment(
-        request, "parts/campaign.html", funnel=funnel, stages=FUNNEL, ends=ENDS, reasons=REASONS, plot=plot,
-        rows=sorted(funnel.reasons.items(), key=lambda row: -row[1]),
+        request, "parts/campaign.html", funnel=funnel, stages=FUNNEL, ends=ENDS, reasons=REASONS, course=course,
+        plot=plot, rows=sorted(funnel.reasons.items(), key=lambda row: -row[1]),
     )  # fmt: skip
 
 

@@ -40,7 +40,9 @@ async def login(request: web.Request) -> web.Response:
     """`POST /login`: a name for the audit and a token; slowed down by address after failures."""
     parts, form, address = request.app[PARTS], await request.post(), request.remote or ""
     made, to = parts.doors.made_token_file, next_of(str(form.get("next", "/")))
+    tries = parts.metrics.console_logins
     if not parts.attempts.may_try(address):
+        tries.labels("slowed_down").inc()
         answer = bare("login.html", status=429, next=to, problem="too many attempts; wait a minute", file=made)
         answer.headers["Retry-After"] = "60"
         return answer
@@ -48,10 +50,12 @@ async def login(request: web.Request) -> web.Response:
     if role is None or not name:
         if role is None:
             parts.attempts.fail(address)
+            tries.labels("refused").inc()
             log.warning("console_login_refused", address=address)
         problem = "this token opens nothing here" if role is None else "say who you are: it is kept with what you do"
         return bare("login.html", status=403, next=to, problem=problem, file=made)
     cookie, _ = parts.sessions.open(name, role)
+    tries.labels("ok").inc()
     log.info("console_login", actor=name, role=role)
     answer = web.Response(status=303, headers={"Location": to})
     set_cookie(request, answer, cookie)

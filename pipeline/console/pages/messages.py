@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
 
@@ -83,6 +84,8 @@ async def _timeline(request: web.Request, message: Message) -> str:
         )
     remedy = REASONS[message.reason].remedy if message.reason in REASONS else None
     shown = [_shown(step, steps[0].at_ms) for step in steps]
+    for before, one in pairwise(shown):
+        one["is_same_consent"] = one["consent"] == before["consent"]
     return fragment(
         request, "parts/timeline.html", message=message, steps=shown, waits=waits, remedy=remedy, styles=STYLES
     )
@@ -93,7 +96,7 @@ def _shown(step: Step, first_ms: int) -> dict[str, Any]:
     return {
         "at_ms": step.at_ms, "after_ms": step.at_ms - first_ms, "kind": step.kind, "style": step.style,
         "words": describe(step), "place": step.place, "remedy": reason.remedy if reason is not None else None,
-        "consent": step.event.get("consent"),
+        "consent": step.event.get("consent"), "is_same_consent": False,
     }  # fmt: skip
 
 

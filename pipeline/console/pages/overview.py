@@ -49,6 +49,7 @@ class Card:
     Attributes:
         word: How it stands, in a word; `style` how that looks.
         now_per_s: Requests per second, the mean of the last five.
+        refused: Answers 429 and 503 of the last five minutes.
         tokens: What its buckets hold, by the requests that left them; `burst` at most.
         stops: (word, sentence, seconds left or None) of each reason to stand still.
         hold: An operator's hold; None: there is none.
@@ -60,6 +61,7 @@ class Card:
     limit_per_s: float
     burst: float
     now_per_s: float
+    refused: int
     tokens: float
     stops: list[tuple[str, str, float | None]]
     hold: Mapping[str, Any] | None
@@ -120,7 +122,8 @@ def card_of(parts: Parts, number: str, now_ms: int) -> Card:
     flagged = states.get(f"number:{number}/quality", {}).get("flagged")
     return Card(
         standing=stands, word=word, style=style, limit_per_s=limit.rate_per_s, burst=limit.burst,
-        now_per_s=sum(sent[-NOW_SECONDS:]) / NOW_SECONDS, tokens=parts.rates.tokens(number, limit, now_s),
+        now_per_s=sum(sent[-NOW_SECONDS:]) / NOW_SECONDS, refused=sum(refused),
+        tokens=parts.rates.tokens(number, limit, now_s),
         stops=[_stop(stop, states, number, now_ms) for stop in stands.stops], hold=hold if is_held else None,
         quality="flagged" if flagged else looked.get("quality"), tier=_tier(parts, number),
         plot=rate_plot(sent, refused, limit.rate_per_s, f"requests per second of {number}, last five minutes"),

@@ -244,3 +244,14 @@ async def _data(answer: aiohttp.ClientResponse) -> str:
         assert line, "the stream ended"
         if line.startswith(b"data: "):
             return line.decode()
+
+
+async def test_requests_and_logins_are_counted(tmp_path: Path) -> None:
+    """What was answered is counted by status, a try to log in by what came of it: guessing shows."""
+    async with stand(tmp_path) as console, console.logged_in() as ada:
+        await ada.post("/login", {"name": "eve", "token": "guess"})
+        await ada.get("/nowhere")
+        value = console.parts.metrics.registry.get_sample_value
+        assert value("wapipe_console_logins_total", {"result": "ok"}) == 1
+        assert value("wapipe_console_logins_total", {"result": "refused"}) == 1
+        assert value("wapipe_console_requests_total", {"status": "404"}) == 1

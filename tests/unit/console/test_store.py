@@ -71,8 +71,11 @@ def test_any_order_and_repetition_give_the_same_funnel(tmp_path: Path, seed: int
         assert funnel.reasons == {"no_consent": 2, "api_rejected": 1}
         assert funnel.open == 1
         assert db.execute("SELECT count(*) FROM messages").fetchone() == (10,)
-        minutes = funnels.minutes(db, "sale")
-        assert {what: sum(counts.values()) for what, counts in minutes.items()} == FUNNEL
+        course = funnels.course(db, "sale")
+        assert course is not None
+        assert {stage: sum(counts) for stage, counts in course.counts.items()} == {
+            stage: FUNNEL[stage] for stage in ("queued", "accepted", "delivered", "read")
+        }
 
 
 def test_each_key_finds_its_message(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class Metrics:
             "read_model_behind", "Records that Kafka holds and the console has not read; NaN: not known yet."
         )
         self.read_model_records = self._counter("read_model_records", "Records that the console has read.")
-        self.read_model_bytes = self._gauge("read_model_bytes", "What the console's tables take on disk.")
+        self.read_model_bytes = self._gauge("read_model_bytes", "Size of the console's read model, its log apart.")
         self.console_requests = self._counter("console_requests", "Requests to the console, by status.", "status")
         self.console_logins = self._counter("console_logins", "Tries to log in by token, by result.", "result")
         self.console_streams = self._gauge("console_streams", "Live pages that are open.")

@@ -241,7 +241,7 @@ class Builder:
 
     def _grant(self, person: str, categories: list[str], expires_ms: int | None = None) -> None:
         given = {
-            "update_id": f"{self.campaign.tag}u{person}",
+            "update_id": f"{self.campaign.tag}u{len(self.campaign.grants):05d}",
             "recipient": person,
             "business": BUSINESS,
             "action": "grant",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -29,6 +29,7 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 RETRY_S: Final = 1.0
 
 Deliver = Callable[[list[Entry]], Awaitable[None]]
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +107,7 @@ class Spool:
         async with self._disk:
             waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
             try:
-                await asyncio.to_thread(self._journal.append, [entry for entry, _ in waiting])
+                await _to_the_end(self._journal.append, [entry for entry, _ in waiting])
             except OSError as exc:
                 for _, done in waiting:
                     if not done.done():
@@ -121,7 +122,7 @@ class Spool:
     async def _drain_file(self) -> bool:
         """Bring the oldest file to Kafka; False if Kafka is away."""
         async with self._disk:
-            path = await asyncio.to_thread(self._journal.oldest)
+            path = await _to_the_end(self._journal.oldest)
             if path is None:
                 if not self._waiting:
                     self._filled.clear()
@@ -130,7 +131,7 @@ class Spool:
         damage: str | None = None
         entries = _batches(path)
         try:
-            while batch := await asyncio.to_thread(next, entries, None):
+            while batch := await _to_the_end(next, entries, None):
                 await self._deliver(batch)
         except NotStored as exc:
             held_back = self._repeats.pass_now("away", steady_s())
@@ -141,12 +142,22 @@ class Spool:
             damage = str(exc)
         async with self._disk:
             if damage is None:
-                await asyncio.to_thread(self._journal.remove, path)
+                await _to_the_end(self._journal.remove, path)
             else:
-                kept = await asyncio.to_thread(self._journal.set_aside, path)
+                kept = await _to_the_end(self._journal.set_aside, path)
                 log.error("spool_damaged", why=damage, kept_as=kept.name)
         self._metrics.spool_bytes.set(self._journal.size_bytes)
         return True
+
+
+async def _to_the_end(work: Callable[..., Result], *args: Any) -> Result:
+    """Have a thread do it, and be cancelled only when it has: whoever closes the journal then has it for itself."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait({doing})
+        raise
 
 
 def _batches(path: Path) -> Iterator[list[Entry]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -92,6 +93,30 @@ async def test_the_next_process_drains_what_the_last_one_left(tmp_path: Path) ->
     async with running(tmp_path, kafka) as spool:
         await until_unused(spool)
     assert kafka.taken == [1]
+
+
+async def test_an_end_waits_for_what_the_disk_is_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever cancels the spool may close its journal as soon as it has ended: no thread is at it any more."""
+    is_at_it, may_go_on = threading.Event(), threading.Event()
+    oldest = Journal.oldest
+
+    def slow(self: Journal) -> Path | None:
+        is_at_it.set()
+        assert may_go_on.wait(30)
+        return oldest(self)
+
+    monkeypatch.setattr(Journal, "oldest", slow)
+    with Journal(tmp_path) as journal:
+        spool = Spool(journal, LIMIT_BYTES, Kafka().deliver, Metrics())
+        task = asyncio.create_task(spool.run())
+        await spool.keep(entry(1))
+        assert await asyncio.to_thread(is_at_it.wait, 30)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=0.05)
+        assert not done
+        may_go_on.set()
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
 
 
 async def test_past_its_bound_nothing_more_is_taken(tmp_path: Path) -> None:

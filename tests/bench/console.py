@@ -55,7 +55,7 @@ def console(kafka: str, folder: Path, count: int) -> dict[str, float | int | str
         figures: dict[str, float | int | str] = {"events": messages * len(KINDS)}
         with open_file(world.settings, folder / "data" / "console" / "console") as path:
             figures |= _fill(path, messages)
-        page = _start(world)
+        page = start(world)
         pid = world.processes.pid("console")
         for name, texts in _texts(messages).items():
             figures |= _search(page, name, texts)
@@ -82,7 +82,7 @@ def _fill(path: Path, messages: int) -> dict[str, float | int | str]:
 
 
 def _batches(messages: int) -> Iterator[list[Taken]]:
-    shapes, places = [_shape(kind) for kind in KINDS], count_up()
+    shapes, places = [shape_of(kind) for kind in KINDS], count_up()
     blocks = -(-messages // BLOCK)
     begin_ms = unix_ms() - (blocks + LAGS[-1]) * BLOCK_MS
     for turn in range(blocks + LAGS[-1]):
@@ -92,12 +92,12 @@ def _batches(messages: int) -> Iterator[list[Taken]]:
             first = (turn - lag) * BLOCK
             for message in range(max(0, first), min(first + BLOCK, messages)):
                 place = next(places)
-                value = _filled(shape, message, place, rfc3339(at_ms))
+                value = filled(shape, message, place, rfc3339(at_ms))
                 batch.append(Taken(topic, 0, place, at_ms, None, value, None))
         yield batch
 
 
-def _shape(kind: str) -> tuple[str, bytes]:
+def shape_of(kind: str) -> tuple[str, bytes]:
     """Topic and bytes of an event with places to fill in."""
     if kind in ("queued", "accepted"):
         topic, made = "outbound-events", event(kind, "", campaign="@campaign@")
@@ -110,9 +110,10 @@ def _shape(kind: str) -> tuple[str, bytes]:
     return topic, orjson.dumps({name: own.get(name, value) for name, value in made.items()})
 
 
-def _filled(shape: bytes, message: int, place: int, at: str) -> bytes:
+def filled(shape: bytes, message: int, place: int, at: str) -> bytes:
+    """An event of a message: `place` makes its id, `at` is its time."""
     told = {
-        b"@event@": f"{place:032x}", b"@request@": _request_id(message), b"@person@": _person(message),
+        b"@event@": f"{place:032x}", b"@request@": request_id(message), b"@person@": _person(message),
         b"@campaign@": _campaign(message), b"@message@": _message_id(message), b"@at@": at,
     }  # fmt: skip
     for name, text in told.items():
@@ -120,7 +121,8 @@ def _filled(shape: bytes, message: int, place: int, at: str) -> bytes:
     return shape
 
 
-def _request_id(message: int) -> str:
+def request_id(message: int) -> str:
+    """Of a message, by its number."""
     return f"order-{_scattered(message):08x}"
 
 
@@ -144,7 +146,7 @@ def _campaign(message: int) -> str:
 def _texts(messages: int) -> dict[str, list[str]]:
     """What is searched for, by what it is; the same with every run."""
     chosen = [Random(7).randrange(messages) for _ in range(SEARCHES)]
-    ways = {"request id": _request_id, "recipient": _person, "message id": _message_id, "campaign": _campaign}
+    ways = {"request id": request_id, "recipient": _person, "message id": _message_id, "campaign": _campaign}
     return {name: [make(message) for message in chosen] for name, make in ways.items()}
 
 
@@ -161,7 +163,8 @@ def _search(page: Page, name: str, texts: list[str]) -> dict[str, float | int | 
     }
 
 
-def _start(world: World) -> Page:
+def start(world: World) -> Page:
+    """Start the console, and log in."""
     world.spawn("console")
     world.ready("console")
     heard = world.heard("console")
@@ -175,7 +178,7 @@ def _restart(world: World, tail: int) -> dict[str, float | int | str]:
     last = f"tail-{tail - 1}"
     world.write("outbound-events", (Draft(b"k", orjson.dumps(event("queued", f"tail-{n}"))) for n in range(tail)))
     began_s = time.monotonic()
-    page = _start(world)
+    page = start(world)
     ready_s = time.monotonic() - began_s
     world.until(lambda: "by request id" in page.get(f"/messages?q={last}"), "the last one is found", WAIT_S)
     return {

@@ -3,7 +3,7 @@
 Names follow the list of workloads that peers were measured on: W1 open throttle, W2 conformance, W3/W4 spells, W3B a
 limit lower than configured, W5 order, W6/W6T kills and clean restarts, W7 one-time codes behind a backlog, W8 opt-outs,
 W9 idle, W10 restore of the gate's tables, W11 the ingress, W12 and W12NUMBERS growth; SHARDS, W11FLAT, W11DEATHS,
-TAKEOVER, SCOPES, PAIR, PLAN, PLANCOSTS and CONSOLE are our own.
+TAKEOVER, SCOPES, PAIR, PLAN, PLANCOSTS, CONSOLE and CONSOLELIVE are our own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.bench.conform import w2, w3, w4
 from tests.bench.console import console
+from tests.bench.console_live import console_live
 from tests.bench.deaths import w6, w6t
 from tests.bench.growth import w12, w12_numbers
 from tests.bench.ingress import w11, w11_deaths, w11_flat
@@ -67,6 +68,7 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
     "PLAN": (_one(plan), 4_000),
     "PLANCOSTS": (_one(plan_costs), 2_000),
     "CONSOLE": (_one(console), 5_000_000),
+    "CONSOLELIVE": (console_live, 2_000),
 }
 """By name: the workload and its size, that of its largest row."""
 

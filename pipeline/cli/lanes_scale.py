@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import NewPartitions
 
 from pipeline.cli.app import shell_user
+from pipeline.cli.brokers import Brokers, partitions_of
 from pipeline.cli.output import SlowProgress, json_document, line, note, table
-from pipeline.clock import steady_s, unix_ms
+from pipeline.clock import unix_ms
 from pipeline.config import Settings
-from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE, TopicsWrong
+from pipeline.errors import EXIT_DONE, EXIT_NEGATIVE
 from pipeline.operations.account import MOVES, account_states, all_stops
 from pipeline.operations.acts import Actor, Outgoing, audited
 from pipeline.operations.arrivals import limit_of
 from pipeline.operations.numbers import ACCOUNT, backlogs, require_number
 from pipeline.operations.overrides import override_key, override_of
-from pipeline.operations.reading import open_reader, unreachable
+from pipeline.operations.reading import open_reader
 from pipeline.operations.writing import perform, write_all
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.records.lanes import Lanes, lanes_in_force, lanes_key
 from pipeline.streams.lane_scaling import Action, LaneRun, Waiting, plan, refusal, target_of
 from pipeline.streams.layout import read_lanes
-from pipeline.streams.scaling import LOOK_EVERY_S, ScalingStopped
-from pipeline.streams.topics import ADMIN_TIMEOUT_S, DELAYED, READY, TOPICS, admin, read_broker
+from pipeline.streams.topics import DELAYED, READY, TOPICS
 
 LANE_TOPICS = tuple(topic.name for topic in TOPICS if topic.kind == "lane")
 _WHAT: Mapping[Action, str] = {
@@ -55,34 +52,13 @@ class LaneCount(click.ParamType):
         return number, int(count)
 
 
-class KafkaLanes:
-    """The `LaneCluster` of a real run.
-
-    Args:
-        actor: Who scales, for journal and audit.
-        reason: Why, in that person's words.
-    """
+class KafkaLanes(Brokers):
+    """The `LaneCluster` of a real run for one number; further arguments as `Brokers`."""
 
     def __init__(self, settings: Settings, number: str, actor: Actor, reason: str | None) -> None:
-        self._settings, self._number, self._actor, self._reason = settings, number, actor, reason
-        self._admin = admin(settings)
+        super().__init__(settings, actor, reason)
+        self._number = number
         self._known: dict[str, Any] | None = None
-
-    def gates(self) -> list[str]:
-        """As `LaneCluster`.
-
-        Raises:
-            BrokerUnreachable: no answer in time.
-        """
-        return [f"{member.client_id}@{member.host}" for member in self._members("gate")]
-
-    def _members(self, role: str) -> list[Any]:
-        group = f"{self._settings.kafka.topic_prefix}wapipe-{role}"
-        try:
-            answers = self._admin.describe_consumer_groups([group], request_timeout=ADMIN_TIMEOUT_S)
-            return list(answers[group].result().members)
-        except KafkaException as exc:
-            raise unreachable(self._settings, exc) from exc
 
     def extend(self, partitions: int) -> None:
         """As `LaneCluster`.
@@ -92,29 +68,15 @@ class KafkaLanes:
             BrokerUnreachable: the broker refused, or gave no answer in time.
             ScalingStopped: it took them, but does not show them.
         """
-        fewer = self._fewer(partitions)
-        new = [NewPartitions(self._settings.topic(name), partitions) for name in fewer]
-        try:
-            for future in self._admin.create_partitions(new, request_timeout=ADMIN_TIMEOUT_S).values() if new else ():
-                future.result()
-        except KafkaException as exc:
-            raise unreachable(self._settings, exc) from exc
-        give_up_s = steady_s() + ADMIN_TIMEOUT_S
-        while self._fewer(partitions):
-            if steady_s() > give_up_s:
-                raise ScalingStopped("the broker took the partitions but does not show them; check it, then run again")
-            time.sleep(LOOK_EVERY_S)
+        self.widen(self._fewer(partitions), partitions, lambda: bool(self._fewer(partitions)))
 
     def _fewer(self, partitions: int) -> list[str]:
-        found = read_broker(self._settings)
-        missing = [name for name in LANE_TOPICS if name not in found]
-        if missing:
-            raise TopicsWrong(f"{', '.join(missing)}: missing; remedy: wapipe topics apply")
-        return [name for name in LANE_TOPICS if found[name].partitions < partitions]
+        counts = partitions_of(self._settings, LANE_TOPICS)
+        return [name for name, count in counts.items() if count < partitions]
 
     def are_owned(self, partitions: Iterable[int]) -> bool:
         """As `LaneCluster`."""
-        members = self._members("sender")
+        members = self.members_of("sender")
         first = self._settings.topic(READY[0])
         owned = {
             tp.partition
@@ -151,18 +113,6 @@ class KafkaLanes:
             )  # fmt: skip
             perform(self._settings, act)
         self._known = after
-
-    def now_s(self) -> float:
-        """As `LaneCluster`."""
-        return steady_s()
-
-    def now_ms(self) -> int:
-        """As `LaneCluster`."""
-        return unix_ms()
-
-    def sleep(self, seconds: float) -> None:
-        """As `LaneCluster`."""
-        time.sleep(seconds)
 
 
 def scale_lanes(

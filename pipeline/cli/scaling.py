@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import NewPartitions
-
-from pipeline.clock import steady_s, unix_ms
+from pipeline.cli.brokers import Brokers, partitions_of
+from pipeline.clock import unix_ms
 from pipeline.config import Settings
-from pipeline.errors import TopicsWrong
 from pipeline.operations.acts import Actor, Outgoing, audited
-from pipeline.operations.reading import Reader, unreachable
+from pipeline.operations.reading import Reader
 from pipeline.operations.writing import perform, write_all
 from pipeline.records.account import SCHEMA
 from pipeline.records.codec import encode, headers_for
 from pipeline.records.layout import KEY, Layout
 from pipeline.streams.layout import ACCOUNT, read_layout
-from pipeline.streams.scaling import LOOK_EVERY_S, RECIPIENT_TOPICS, Moved, Record, ScalingStopped, Step, present
-from pipeline.streams.topics import ADMIN_TIMEOUT_S, Change, admin, read_broker
+from pipeline.streams.scaling import RECIPIENT_TOPICS, Moved, Record, Step, present
+from pipeline.streams.topics import Change
 
 TARGET: Final = "topics:recipients"
 
@@ -32,11 +28,7 @@ def counts_of(settings: Settings) -> dict[str, int]:
         TopicsWrong: one is missing.
         BrokerUnreachable: no broker answered in time.
     """
-    found = read_broker(settings)
-    missing = [name for name in RECIPIENT_TOPICS if name not in found]
-    if missing:
-        raise TopicsWrong(f"{', '.join(missing)}: missing; remedy: wapipe topics apply")
-    return {name: found[name].partitions for name in RECIPIENT_TOPICS}
+    return partitions_of(settings, RECIPIENT_TOPICS)
 
 
 def note_layout(settings: Settings, changes: Iterable[Change], by: str) -> None:
@@ -61,32 +53,13 @@ def _journalled(layout: Layout, by: str) -> Outgoing:
     return Outgoing(ACCOUNT, KEY, encode(layout_record(layout, by)), headers_for(SCHEMA))
 
 
-class KafkaCluster:
-    """The `Cluster` of a real run.
-
-    Args:
-        actor: Who scales, for journal and audit.
-        reason: Why, in that person's words.
-    """
+class KafkaCluster(Brokers):
+    """The `Cluster` of a real run for the recipients; arguments but `reader` as `Brokers`."""
 
     def __init__(self, settings: Settings, reader: Reader, actor: Actor, reason: str | None) -> None:
-        self._settings, self._reader, self._actor, self._reason = settings, reader, actor, reason
-        self._admin = admin(settings)
+        super().__init__(settings, actor, reason)
+        self._reader = reader
         self._known: Layout | None = None
-
-    def members(self) -> list[str]:
-        """As `Cluster`.
-
-        Raises:
-            BrokerUnreachable: no answer in time.
-        """
-        group = self._settings.group("gate")
-        try:
-            answers = self._admin.describe_consumer_groups([group], request_timeout=ADMIN_TIMEOUT_S)
-            found = answers[group].result()
-        except KafkaException as exc:
-            raise unreachable(self._settings, exc) from exc
-        return [f"{member.client_id}@{member.host}" for member in found.members]
 
     def extend(self, topics: Iterable[str], partitions: int) -> None:
         """As `Cluster`.
@@ -96,20 +69,12 @@ class KafkaCluster:
             ScalingStopped: it took them, but does not show them.
         """
         wanted = list(topics)
-        new = [NewPartitions(self._settings.topic(name), partitions) for name in wanted]
-        try:
-            for future in self._admin.create_partitions(new, request_timeout=ADMIN_TIMEOUT_S).values():
-                future.result()
-        except KafkaException as exc:
-            raise unreachable(self._settings, exc) from exc
-        give_up_s = steady_s() + ADMIN_TIMEOUT_S
-        while True:
+
+        def fewer() -> bool:
             counts = counts_of(self._settings)
-            if all(counts[name] >= partitions for name in wanted):
-                return
-            if steady_s() > give_up_s:
-                raise ScalingStopped("the broker took the partitions but does not show them; check it, then run again")
-            time.sleep(LOOK_EVERY_S)
+            return any(counts[name] < partitions for name in wanted)
+
+        self.widen(wanted, partitions, fewer)
 
     def records(self, topic: str, partition: int) -> Iterator[Record]:
         """As `Cluster`."""
@@ -145,18 +110,6 @@ class KafkaCluster:
             )  # fmt: skip
             perform(self._settings, act)
         self._known = layout
-
-    def now_s(self) -> float:
-        """As `Cluster`."""
-        return steady_s()
-
-    def now_ms(self) -> int:
-        """As `Cluster`."""
-        return unix_ms()
-
-    def sleep(self, seconds: float) -> None:
-        """As `Cluster`."""
-        time.sleep(seconds)
 
 
 def summary(layout: Layout, target: int, state: str, steps: Iterable[Step], **more: Any) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class ScalingStopped(PipelineError):
 class Cluster(Protocol):
     """What a run needs of Kafka and of time. Every call blocks until it is done."""
 
-    def members(self) -> list[str]:
+    def gates(self) -> list[str]:
         """Who is in the gates' group."""
 
     def extend(self, topics: Iterable[str], partitions: int) -> None:
@@ -243,7 +243,7 @@ class Run:
 
     def _pause(self, timeout_s: float) -> None:
         began_s = self._cluster.now_s()
-        while members := self._cluster.members():
+        while members := self._cluster.gates():
             if self._cluster.now_s() - began_s > timeout_s:
                 if self._is_reversible:
                     self._cluster.journal(replace(self._layout, target=None, step="open", run=None), "gave up")

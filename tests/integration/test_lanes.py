@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
-import orjson
 import pytest
-from confluent_kafka import Producer
 
 from pipeline.cli.lanes_scale import KafkaLanes
 from pipeline.operations.acts import Actor
 from pipeline.records.lanes import lanes_key, parse_lanes
-from tests.support.campaign import ENTRANCE, Ids, Request, people, request
+from tests.support.campaign import Request, people, request
 from tests.support.stage import WAPIPE
+from tests.support.traffic import Traffic
 from tests.support.world import NUMBER, World
 
 PEOPLE = people(40)
@@ -44,40 +40,6 @@ def world(kafka: str, tmp_path: Path) -> Iterator[World]:
         running.grant([*PEOPLE, *LATER])
         running.api.control(reset=True)
         yield running
-
-
-class Traffic:
-    """Requests to everybody in turn, written in order."""
-
-    def __init__(self, world: World) -> None:
-        self.requests: list[Request] = []
-        self._topic, self._ids, self._stop = world.topic(ENTRANCE), Ids("lanes"), threading.Event()
-        self._producer = Producer(
-            {
-                "bootstrap.servers": world.kafka, "partitioner": "murmur2_random", "enable.idempotence": True,
-                "linger.ms": 5, "log_level": 0,
-            }
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stop.set()
-        self._thread.join(COMMAND_TIMEOUT_S)
-        assert self._producer.flush(COMMAND_TIMEOUT_S) == 0
-
-    def _run(self) -> None:
-        began_s = time.monotonic()
-        while not self._stop.wait(0.02):
-            while len(self.requests) < RATE_PER_S * (time.monotonic() - began_s):
-                to = PEOPLE[len(self.requests) % len(PEOPLE)]
-                made = request(next(self._ids), NUMBER, to)
-                self._producer.produce(self._topic, orjson.dumps(made), made["to"])
-                self.requests.append(made)
-            self._producer.poll(0)
 
 
 def scheduled(world: World) -> list[Request]:
@@ -114,7 +76,7 @@ def killed_at(world: World, word: str) -> None:
 
 def test_a_number_gets_more_lanes_and_nothing_is_lost_or_sent_twice(world: World) -> None:
     """Gate and command are killed: each request is sent once, in order, within the limit; settings need not follow."""
-    with Traffic(world) as traffic:
+    with Traffic(world, PEOPLE, RATE_PER_S, "lanes") as traffic:
         later = scheduled(world)
         world.kill("gate-1")  # with requests that it wrote and did not commit
         world.spawn("gate", "gate-1")

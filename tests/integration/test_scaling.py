@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import orjson
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Producer
 from structlog.testing import capture_logs
 
 from pipeline.cli.main import cli
@@ -22,9 +18,10 @@ from pipeline.streams.layout import read_layout
 from pipeline.streams.partition import partition_of
 from pipeline.streams.scaling import RECIPIENT_TOPICS, TABLES
 from pipeline.streams.topics import read_broker, require
-from tests.support.campaign import ENTRANCE, Ids, Request, grant, people, request
+from tests.support.campaign import grant, people, request
 from tests.support.reading import read_all
 from tests.support.stage import WAPIPE
+from tests.support.traffic import Traffic
 from tests.support.world import NUMBER, Draft, World
 
 BEFORE, AFTER = 3, 6
@@ -52,40 +49,6 @@ def world(kafka: str, tmp_path: Path) -> Iterator[World]:
         running.grant(PEOPLE)
         running.api.control(reset=True)
         yield running
-
-
-class Traffic:
-    """Requests to everybody in turn, written in order by a producer that hears of new partitions soon."""
-
-    def __init__(self, world: World) -> None:
-        self.requests: list[Request] = []
-        self._topic, self._ids, self._stop = world.topic(ENTRANCE), Ids("scale"), threading.Event()
-        self._producer = Producer(
-            {
-                "bootstrap.servers": world.kafka, "partitioner": "murmur2_random", "enable.idempotence": True,
-                "topic.metadata.refresh.interval.ms": REFRESH_MS, "linger.ms": 5, "log_level": 0,
-            }
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stop.set()
-        self._thread.join(COMMAND_TIMEOUT_S)
-        assert self._producer.flush(COMMAND_TIMEOUT_S) == 0
-
-    def _run(self) -> None:
-        began_s = time.monotonic()
-        while not self._stop.wait(0.02):
-            while len(self.requests) < RATE_PER_S * (time.monotonic() - began_s):
-                to = PEOPLE[len(self.requests) % len(PEOPLE)]
-                made = request(next(self._ids), NUMBER, to)
-                self._producer.produce(self._topic, orjson.dumps(made), made["to"])
-                self.requests.append(made)
-            self._producer.poll(0)
 
 
 def test_what_it_refuses_and_what_it_says(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
@@ -147,7 +110,9 @@ def killed_at(world: World, word: str) -> list[str]:
 def test_nothing_is_lost_when_people_move_to_more_partitions(world: World) -> None:
     """With requests coming and the command killed twice: each is sent once, in order; consents and opt-outs hold."""
     stopped = PEOPLE[:10]
-    with Traffic(world) as traffic:
+    # Its producer hears of new partitions soon.
+    refresh = {"topic.metadata.refresh.interval.ms": REFRESH_MS}
+    with Traffic(world, PEOPLE, RATE_PER_S, "scale", **refresh) as traffic:
         world.until(lambda: len(traffic.requests) > RATE_PER_S, "requests come", COMMAND_TIMEOUT_S)
         assert any(text.startswith("pause") for text in killed_at(world, "widen"))
         killed_at(world, "move")

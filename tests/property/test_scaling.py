@@ -48,7 +48,7 @@ class Memory:
             raise Killed
         self.left -= 1
 
-    def members(self) -> list[str]:
+    def gates(self) -> list[str]:
         """Gates leave once the journal says so."""
         self.step()
         self.is_running = self.known is None or self.known.is_open

@@ -152,7 +152,7 @@ class Standing:
         self.written: list[Layout] = []
         self.clock_s = 0.0
 
-    def members(self) -> list[str]:
+    def gates(self) -> list[str]:
         """One stays."""
         return ["gate@/10.0.0.1"]
 
